@@ -1,0 +1,64 @@
+//! What can go wrong between kernel, modules and devices.
+
+use alloc::string::String;
+use core::fmt;
+
+/// The result of nearly every call across the boundary.
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// Why a call across the boundary failed.
+///
+/// Texts are owned: an error may outlive the module that reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// No device answers behind the node. From `probe` this is no failure: the node is listed as empty.
+    Absent,
+    /// The node has no such resource: the device tree is at fault, or the driver asks for too much.
+    Missing {
+        /// What was asked for: `registers`, `interrupt`, ...
+        resource: String,
+        /// Its position in the node's list, from 0.
+        index: usize,
+    },
+    /// Another module has yet to provide what is asked for. From `probe` this defers the node until something new is published.
+    Deferred(String),
+    /// The resource is held by somebody else.
+    Busy(String),
+    /// The device, or the way it is set up, is one that this module can't handle.
+    Unsupported(String),
+    /// The device broke its protocol.
+    Device(String),
+    /// The caller passed a value that the callee can't accept.
+    Invalid(String),
+    /// The kernel has no memory left for this many bytes.
+    OutOfMemory(usize),
+    /// The module or device that provided this is gone.
+    Gone,
+    /// This module is being removed: its threads have to end.
+    Stopping,
+    /// The time allowed ran out before anything happened.
+    TimedOut,
+    /// The module panicked, with this message.
+    Panicked(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => formatter.write_str("no device answers behind this node"),
+            Self::Missing { resource, index } => write!(formatter, "the node has no {resource} number {index}"),
+            Self::Deferred(what) => write!(formatter, "waiting for {what}"),
+            Self::Busy(what) => write!(formatter, "{what} is already in use"),
+            Self::Unsupported(what) => write!(formatter, "not supported: {what}"),
+            Self::Device(what) => write!(formatter, "the device misbehaved: {what}"),
+            Self::Invalid(what) => write!(formatter, "invalid argument: {what}"),
+            Self::OutOfMemory(bytes) => write!(formatter, "the kernel has no memory left for {bytes} bytes"),
+            Self::Gone => formatter.write_str("the module or device that provided this is gone"),
+            Self::Stopping => formatter.write_str("the module is being removed"),
+            Self::TimedOut => formatter.write_str("timed out"),
+            Self::Panicked(message) => write!(formatter, "the module panicked: {message}"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,147 @@
+//! What modules call in the kernel. Modules use the safe types of this crate instead.
+//!
+//! The list below is the whole interface. Each function becomes a symbol `lockstep_NAME` that the kernel exports; that
+//! the kernel implements every one, with these very types, is checked by [`Kernel`](trait@Kernel) and
+//! [`export_kernel!`](crate::export_kernel).
+
+use crate::dma::DmaBuffer;
+use crate::event::{Signal, Wake};
+use crate::registry::ProviderId;
+use crate::system::{DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+use crate::time::Instant;
+use crate::{Class, Interface, Result};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+
+/// Registers that the kernel has mapped.
+#[derive(Debug)]
+pub struct MappedRegisters {
+    /// Where.
+    pub start: NonNull<u8>,
+    /// How many bytes.
+    pub size: usize,
+    /// What to give to [`registers_unmap`].
+    pub identifier: u64,
+}
+
+macro_rules! kernel_functions {
+    ($dollar:tt $($(#[$documentation:meta])* [$($safety:tt)+] fn $name:ident = $symbol:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)+) => {
+        unsafe extern "Rust" {
+            $(
+                $(#[$documentation])*
+                #[link_name = stringify!($symbol)]
+                pub $($safety)+ fn $name($($argument: $type),*) $(-> $result)?;
+            )+
+        }
+
+        /// The kernel, as modules see it: one function for each that modules may call.
+        ///
+        /// # Safety
+        /// Every function must do what its declaration in this module says.
+        pub unsafe trait Kernel {
+            $(
+                $(#[$documentation])*
+                ///
+                /// # Safety
+                /// As the declaration says.
+                unsafe fn $name($($argument: $type),*) $(-> $result)?;
+            )+
+        }
+
+        /// Exports the implementation of [`Kernel`](trait@$crate::kernel::Kernel) by a type, under the names that modules link against.
+        #[macro_export]
+        macro_rules! export_kernel {
+            ($dollar implementation:ty) => {
+                const _: () = {
+                    use $crate::kernel::exports::*;
+                    $(
+                        #[unsafe(no_mangle)]
+                        fn $symbol($($argument: $type),*) $(-> $result)? {
+                            // SAFETY: the caller keeps to the declaration that both sides were compiled against.
+                            unsafe { <$dollar implementation as $crate::kernel::Kernel>::$name($($argument),*) }
+                        }
+                    )+
+                };
+            };
+        }
+    };
+}
+
+/// The names that `export_kernel!` needs in scope.
+pub mod exports {
+    pub use super::MappedRegisters;
+    pub use crate::dma::DmaBuffer;
+    pub use crate::event::{Signal, Wake};
+    pub use crate::registry::ProviderId;
+    pub use crate::system::{DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+    pub use crate::time::Instant;
+    pub use crate::{Class, Interface, Result};
+    pub use alloc::boxed::Box;
+    pub use alloc::string::String;
+    pub use alloc::vec::Vec;
+    pub use core::ptr::NonNull;
+}
+
+kernel_functions! { $
+    /// Keeps `provider` alive and returns its interface of `class`. The reference is valid until [`release`].
+    [unsafe] fn acquire = lockstep_acquire(provider: ProviderId, class: Class) -> Result<Interface<'static>>;
+    /// Ends one [`acquire`] of `provider`.
+    [unsafe] fn release = lockstep_release(provider: ProviderId);
+    /// All that publish under `class`.
+    [safe] fn providers = lockstep_providers(class: Class) -> Vec<ProviderId>;
+    /// The node's path or the service's name.
+    [safe] fn provider_name = lockstep_provider_name(provider: ProviderId) -> String;
+    /// Raises `signal` when what is published under `class` changes.
+    [safe] fn watch = lockstep_watch(class: Class, signal: Signal);
+
+    /// Maps registers number `index` of a node.
+    [safe] fn registers_map = lockstep_registers_map(provider: ProviderId, index: usize) -> Result<MappedRegisters>;
+    /// Unmaps registers; nothing may refer to them any more.
+    [unsafe] fn registers_unmap = lockstep_registers_unmap(identifier: u64);
+    /// Takes interrupt number `index` of a node.
+    [safe] fn interrupt_claim = lockstep_interrupt_claim(provider: ProviderId, index: usize) -> Result<u64>;
+    /// Gives an interrupt back.
+    [safe] fn interrupt_release = lockstep_interrupt_release(identifier: u64);
+    /// Allocates zeroed memory that a node's device can reach.
+    [safe] fn dma_allocate = lockstep_dma_allocate(provider: ProviderId, size: usize, alignment: usize) -> Result<DmaBuffer>;
+    /// Frees memory that [`dma_allocate`] returned; nothing may refer to it any more.
+    [unsafe] fn dma_free = lockstep_dma_free(start: NonNull<u8>, size: usize);
+    /// The value of a word of `bootargs`.
+    [safe] fn boot_argument = lockstep_boot_argument(name: &str) -> Option<String>;
+
+    /// Makes an event.
+    [safe] fn event_create = lockstep_event_create() -> Result<Signal>;
+    /// Ends an event.
+    [safe] fn event_destroy = lockstep_event_destroy(signal: Signal);
+    /// Raises an event.
+    [safe] fn event_raise = lockstep_event_raise(signal: Signal);
+    /// Waits for an event.
+    [safe] fn event_wait = lockstep_event_wait(signal: Signal, deadline: Option<Instant>) -> Result<Wake>;
+    /// The time since reset.
+    [safe] fn time_now = lockstep_time_now() -> Instant;
+    /// Waits for a moment.
+    [safe] fn sleep_until = lockstep_sleep_until(deadline: Instant) -> Result<()>;
+    /// Starts a thread of the calling module.
+    [safe] fn thread_spawn = lockstep_thread_spawn(name: &str, body: Box<dyn FnOnce() + Send>) -> Result<()>;
+    /// Lets other threads run.
+    [safe] fn thread_yield = lockstep_thread_yield();
+
+    /// See [`system::modules`](crate::system::modules).
+    [safe] fn system_modules = lockstep_system_modules() -> Vec<ModuleStatus>;
+    /// See [`system::devices`](crate::system::devices).
+    [safe] fn system_devices = lockstep_system_devices() -> Vec<DeviceStatus>;
+    /// See [`system::available_modules`](crate::system::available_modules).
+    [safe] fn system_available_modules = lockstep_system_available_modules() -> Vec<String>;
+    /// See [`system::module_information`](crate::system::module_information).
+    [safe] fn system_module_information = lockstep_system_module_information(name: &str) -> Result<Vec<(String, String)>>;
+    /// See [`system::load_module`](crate::system::load_module).
+    [safe] fn system_load_module = lockstep_system_load_module(name: &str) -> Result<()>;
+    /// See [`system::unload_module`](crate::system::unload_module).
+    [safe] fn system_unload_module = lockstep_system_unload_module(name: &str) -> Result<()>;
+    /// See [`system::log_records`](crate::system::log_records).
+    [safe] fn system_log_records = lockstep_system_log_records(first: u64) -> Vec<LogRecord>;
+    /// See [`system::memory`](crate::system::memory).
+    [safe] fn system_memory = lockstep_system_memory() -> MemoryStatus;
+}

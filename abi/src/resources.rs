@@ -1,0 +1,53 @@
+//! What a module gets from the kernel when it starts.
+
+use crate::dma::Dma;
+use crate::interrupt::Interrupt;
+use crate::registers::{RegisterBlock, Registers};
+use crate::registry::ProviderId;
+use crate::{Result, kernel};
+use alloc::string::String;
+
+/// What the kernel has resolved for one node or service. Each resource is handed out once, as a handle that gives it
+/// back when dropped; the kernel keeps them all in the module's ledger and takes back whatever is left at its removal.
+#[derive(Debug)]
+pub struct Resources {
+    provider: ProviderId,
+}
+
+impl Resources {
+    /// For the kernel: the resources of `provider`.
+    #[doc(hidden)]
+    pub fn new(provider: ProviderId) -> Self {
+        Self { provider }
+    }
+
+    /// The node's registers number `index` (its `reg`, translated through every `ranges`), mapped as device memory.
+    ///
+    /// # Errors
+    /// [`Error::Missing`](crate::Error::Missing) when the node has no such entry, [`Error::Busy`](crate::Error::Busy)
+    /// when it is taken, [`Error::Invalid`](crate::Error::Invalid) when it is smaller than `T`.
+    pub fn registers<T: RegisterBlock>(&mut self, index: usize) -> Result<Registers<T>> {
+        Registers::map(self.provider, index)
+    }
+
+    /// The node's interrupt number `index`. From a successful `probe` on, it calls
+    /// [`Driver::interrupt`](crate::Driver::interrupt) with that index, until the handle is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Missing`](crate::Error::Missing) when the node has no such interrupt,
+    /// [`Error::Deferred`](crate::Error::Deferred) when its controller isn't bound yet,
+    /// [`Error::Busy`](crate::Error::Busy) when it is taken.
+    pub fn interrupt(&mut self, index: usize) -> Result<Interrupt> {
+        kernel::interrupt_claim(self.provider, index).map(Interrupt::from_raw)
+    }
+
+    /// The right to allocate memory that the node's device can reach.
+    pub fn dma(&mut self) -> Dma {
+        Dma::new(self.provider)
+    }
+
+    /// The value of `name=value` in `bootargs` (`/chosen`); empty for a bare `name`.
+    pub fn boot_argument(&self, name: &str) -> Option<String> {
+        kernel::boot_argument(name)
+    }
+}

@@ -1,0 +1,3 @@
+#![no_std]
+#![no_main]
+#[unsafe(no_mangle)] extern "C" fn _start(){ kernel::main() }

@@ -1,0 +1,57 @@
+//! Which sections a module needs: all that can be reached from its root symbol, and what asks to be kept.
+
+use std::collections::HashSet;
+
+use anyhow::{Result, bail};
+use object::elf;
+use object::{Object, ObjectSection, SectionFlags};
+
+use super::frames::Frames;
+use super::input::{Fixup, Inputs, Meaning, SectionKey};
+
+/// What is kept.
+pub struct Live {
+    pub sections: HashSet<SectionKey>,
+    /// Indices into [`Frames::records`].
+    pub records: HashSet<usize>,
+}
+
+/// Follows the relocations from the symbol `root`, and from each section of the module's own crates that is marked as
+/// retained (`#[used]`) or holds constructors. A function's frame description entry lives with the function.
+pub fn mark(inputs: &Inputs<'_>, frames: &Frames<'_>, root: &str) -> Result<Live> {
+    let mut live = Live { sections: HashSet::new(), records: HashSet::new() };
+    let Some(Meaning::Place(start, _)) = inputs.definition(root)? else {
+        bail!("none of its object files defines the symbol {root}");
+    };
+    let mut pending = vec![start];
+    for (object, input) in inputs.objects.iter().enumerate().filter(|(_, input)| input.own) {
+        for section in input.elf.sections() {
+            let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
+            let constructor = section.name()?.starts_with(".init_array");
+            if sh_flags.contains(elf::SHF_GNU_RETAIN) || constructor {
+                pending.push(SectionKey { object, section: section.index() });
+            }
+        }
+    }
+    while let Some(section) = pending.pop() {
+        if !live.sections.insert(section) {
+            continue;
+        }
+        pending.extend(targets(&inputs.fixups(section)?));
+        for &entry in frames.of(section) {
+            for record in [Some(entry), frames.records[entry].cie].into_iter().flatten() {
+                if live.records.insert(record) {
+                    pending.extend(targets(&frames.records[record].fixups));
+                }
+            }
+        }
+    }
+    Ok(live)
+}
+
+fn targets(fixups: &[Fixup<'_>]) -> impl Iterator<Item = SectionKey> {
+    fixups.iter().filter_map(|fixup| match fixup.meaning {
+        Meaning::Place(section, _) => Some(section),
+        Meaning::Absolute(_) | Meaning::Import(_) => None,
+    })
+}
