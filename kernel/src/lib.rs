@@ -1,8 +1,145 @@
+//! The Lockstep kernel: memory, exceptions, threads and time, the device tree, the loading and binding of modules, and
+//! the registry of what they provide.
+//!
+//! It drives no device but the architected timer, and for its first lines a console. Everything else is a module:
+//!
+//! - [`machine`] reads what the boot loader handed over, [`memory`] takes over what the tree lists;
+//! - [`binding`] matches nodes to modules, [`modules`] loads them, [`resources`] resolves what they need;
+//! - [`registry`] knows what they publish, [`interrupt`] passes interrupts on, [`thread`] runs their threads;
+//! - [`export`] is all of that as modules see it, declared in `abi::kernel`.
 #![no_std]
+
 extern crate alloc;
-use alloc::string::ToString;
-pub fn main(){ let r = unwinding::panic::catch_unwind(|| { "x".to_string() }); core::hint::black_box(r.is_ok()); let m: fn(&abi::Module)->bool=|m| (m.probe)("x").is_ok(); core::hint::black_box(m);}
-#[unsafe(no_mangle)] fn lockstep_signal(id:u64){ core::hint::black_box(id); }
-#[panic_handler] fn panic(_:&core::panic::PanicInfo)->!{ unwinding::panic::begin_panic(alloc::boxed::Box::new(())); loop{} }
-struct A; unsafe impl core::alloc::GlobalAlloc for A { unsafe fn alloc(&self,_:core::alloc::Layout)->*mut u8{core::ptr::null_mut()} unsafe fn dealloc(&self,_:*mut u8,_:core::alloc::Layout){} }
-#[global_allocator] static G: A=A;
+
+mod binding;
+mod export;
+mod interrupt;
+mod log;
+mod machine;
+mod memory;
+mod modules;
+mod panic;
+mod processor;
+mod registry;
+mod resources;
+mod thread;
+mod time;
+
+use ::log::{LevelFilter, error, info};
+use abi::system::DeviceState;
+use alloc::boxed::Box;
+use alloc::format;
+use core::slice;
+use devicetree::Tree;
+use loader::exports::ExportTable;
+
+/// What `boot` hands over.
+pub struct Handover {
+    /// Where the device tree is mapped at first.
+    pub device_tree: usize,
+    /// The device tree's physical address.
+    pub device_tree_physical: usize,
+    /// Where the image was loaded.
+    pub image_physical: usize,
+    /// What modules may call.
+    pub exports: &'static ExportTable,
+    /// What modules must have been built with.
+    pub stamp: &'static str,
+}
+
+/// Starts the system. Runs on the boot stack, with the boot tables, interrupts masked; becomes the idle thread.
+pub fn main(handover: Handover) -> ! {
+    processor::exceptions::install();
+    memory::layout::set_image_physical(handover.image_physical);
+    // SAFETY: first thing, and only here.
+    unsafe { memory::heap::initialise() };
+    time::initialise();
+    log::initialise();
+    panic::initialise();
+    thread::initialise();
+
+    // SAFETY: `start.s` has mapped a window of at least the tree's size on it; nobody writes to it.
+    let early = |size| unsafe { slice::from_raw_parts(handover.device_tree as *const u8, size) };
+    // The header's second word is the size of it all (Devicetree Specification 0.4, section 5.2).
+    let size = early(8).last_chunk().map_or(0, |size| u32::from_be_bytes(*size));
+    let tree = match Tree::parse(early(size as usize)) {
+        Ok(tree) => tree,
+        Err(error) => unreachable!("{error}"),
+    };
+    // SAFETY: the boot tables are in use, and this is the only call.
+    if let Err(error) = unsafe { memory::initialise(&tree, &handover) } {
+        unreachable!("{error}");
+    }
+    // The window is gone; from here on the tree is read through the linear map.
+    let place = handover.device_tree_physical..handover.device_tree_physical + tree.size();
+    drop(tree);
+    // SAFETY: memory that was reserved for the tree, which nobody writes to.
+    let tree = match Tree::parse(unsafe { memory::reserved_bytes(place) }) {
+        Ok(tree) => tree,
+        Err(error) => unreachable!("{error}"),
+    };
+    if let Err(error) = thread::spawn("init", None, Box::new(move || start(tree, &handover))) {
+        unreachable!("{error}");
+    }
+    // SAFETY: the vectors are installed, and no lock is held.
+    unsafe { processor::unmask_interrupts() };
+    thread::idle()
+}
+
+/// The first thread: binds what is there, starts the services, and says so.
+fn start(tree: Tree<'static>, handover: &Handover) {
+    let machine = machine::initialise(tree, handover);
+    use_arguments(machine);
+    early_console(machine);
+    let memory = memory::status(0);
+    info!(
+        "{}, {} MiB of memory, kernel at {:#x}",
+        machine.tree.root().string("model").ok().flatten().unwrap_or("a machine without a name"),
+        memory.total >> 20,
+        handover.image_physical
+    );
+    binding::settle(machine);
+    let modules = modules::status().len();
+    let bound = registry::devices().iter().filter(|device| device.state == DeviceState::Bound).count();
+    let now = time::now().as_nanoseconds() / 1000;
+    log::announce(&format!(
+        "lockstep: ready {}.{:06} s after reset, {modules} modules loaded, {bound} devices bound",
+        now / 1_000_000,
+        now % 1_000_000
+    ));
+    // The console belongs to people now; what they should know at once still comes through.
+    log::set_shown(LevelFilter::Warn);
+}
+
+fn use_arguments(machine: &machine::Machine) {
+    match machine.argument("panic") {
+        None | Some("halt") => {}
+        Some("poweroff") => panic::set_afterwards(panic::Afterwards::PowerOff),
+        Some("reboot") => panic::set_afterwards(panic::Afterwards::Reboot),
+        Some(other) => error!("bootargs: panic={other}: expected halt, poweroff or reboot"),
+    }
+    if let Some(level) = machine.argument("log") {
+        match level.parse::<LevelFilter>() {
+            Ok(level) => {
+                ::log::set_max_level(level.max(LevelFilter::Info));
+                log::set_shown(level);
+            }
+            Err(_) => error!("bootargs: log={level}: expected off, error, warn, info, debug or trace"),
+        }
+    }
+}
+
+/// Shows the log from now on, if the tree has a console that the kernel knows.
+fn early_console(machine: &machine::Machine) {
+    let is_known = |node: &devicetree::Node<'_>| {
+        let mut names = node.compatible().into_iter().flatten();
+        node.is_enabled() && names.any(|name| name == log::EarlyConsole::COMPATIBLE)
+    };
+    let standard = machine.tree.standard_output().ok().flatten().map(|output| output.node).filter(is_known);
+    let Some(node) = standard.or_else(|| machine.tree.nodes().find(is_known)) else { return };
+    let Ok(Some(range)) = node.registers().map(|ranges| ranges.first().copied()) else { return };
+    match log::EarlyConsole::new(range.address as usize..(range.address + range.size) as usize) {
+        Ok(console) => log::use_early_console(console),
+        Err(error) => error!("{}: {error}", node.path()),
+    }
+}

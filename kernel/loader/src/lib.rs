@@ -1,1 +1,78 @@
+//! Reads ELF relocatable objects for AArch64 and links them at the addresses where they will run.
+//!
+//! A module arrives as the `.o` that a compiler or `ld -r` wrote. Loading it takes four steps, each of which can refuse
+//! it with an [`Error`] that says in a sentence what is wrong and where:
+//!
+//! 1. [`Image::new`] puts the bytes at an aligned address (copying only when they are not at one already), and
+//!    [`Object::parse`] checks every header and table once. After it no byte of the object can make this crate panic,
+//!    read out of bounds or loop.
+//! 2. [`Layout::new`] groups the sections to be loaded into three segments by permission: [`Permission::Execute`],
+//!    [`Permission::Read`] and [`Permission::Write`]. No segment is ever both writable and executable.
+//! 3. The caller reserves an address range for each segment and a writable alias of its memory: a [`Place`].
+//! 4. [`link`] copies the sections through the alias, resolves each symbol at most once and applies all relocations in
+//!    one pass. The caller then drops the alias, maintains the caches and maps each segment with its permission.
+//!
+//! ```
+//! use loader::{Error, Image, Layout, Object, Place, link};
+//!
+//! fn load(bytes: &[u8], resolve: &dyn Fn(&str) -> Option<u64>) -> Result<u64, Error> {
+//!     let image = Image::new(bytes)?;
+//!     let object = Object::parse(&image)?;
+//!     let layout = Layout::new(&object)?;
+//!     let mut memory = layout.segments().map(|segment| vec![0; segment.size]);
+//!     let mut address = 0xffff_8000_0000_0000;
+//!     let places = memory.as_mut().map(|bytes| {
+//!         address += 0x20_0000;
+//!         Place { address, bytes }
+//!     });
+//!     let linked = link(&object, &layout, places, resolve)?;
+//!     Ok(linked.symbol("LOCKSTEP_MODULE").map_or(0, |symbol| symbol.address))
+//! }
+//! ```
+//!
+//! Two readers stand beside these steps: [`modinfo`] reads what a module says of itself without linking it, and
+//! [`exports`] is the table of what the kernel offers to modules.
+//!
+//! # Bounds
+//!
+//! An object has at most [`LARGEST_OBJECT`] bytes, what it asks to be loaded at most [`LARGEST_LAYOUT`] bytes, and no
+//! section an alignment above [`LARGEST_ALIGNMENT`]. Besides the caller's segments, this crate allocates at most one
+//! copy of the object (only when its bytes are not aligned), 32 bytes for each section and 40 for each symbol: less
+//! than three times the size of the object in all.
+//!
+//! # Sources
+//!
+//! - *ELF for the Arm 64-bit Architecture* (AAELF64), release 2024Q3: relocations (section 5.7), veneers.
+//! - *System V ABI*, chapters 4 and 5 (gABI): headers, sections, symbols, extended section numbers.
 #![no_std]
+#![forbid(unsafe_op_in_unsafe_fn)]
+#![deny(clippy::indexing_slicing)]
+
+extern crate alloc;
+
+mod error;
+pub mod exports;
+mod image;
+mod layout;
+mod link;
+pub mod modinfo;
+mod object;
+mod relocation;
+mod segments;
+mod veneer;
+
+pub use error::{Error, Site};
+pub use image::Image;
+pub use layout::{Layout, Segment};
+pub use link::{Figures, Linked, Place, PlacedSection, Symbol, link};
+pub use object::Object;
+pub use segments::{Permission, Segments};
+
+/// The largest object that is read, in bytes.
+pub const LARGEST_OBJECT: usize = 64 << 20;
+
+/// The largest size of a module's three segments together, in bytes.
+pub const LARGEST_LAYOUT: usize = 64 << 20;
+
+/// The largest alignment that a section or a common symbol may ask for, in bytes.
+pub const LARGEST_ALIGNMENT: u64 = 2 << 20;

@@ -59,7 +59,8 @@ impl<'a> Symbols<'a> {
         let index = after.checked_sub(1)?;
         let start = u32::from_le_bytes(*self.functions.get(index)?);
         let name_start = u32::from_le_bytes(*self.name_starts.get(index)?) as usize;
-        let name_end = self.name_starts.get(after).map_or(self.names.len(), |start| u32::from_le_bytes(*start) as usize);
+        let name_end =
+            self.name_starts.get(after).map_or(self.names.len(), |start| u32::from_le_bytes(*start) as usize);
         let function = core::str::from_utf8(self.names.get(name_start..name_end)?).ok()?;
         Some(Place { function, offset: offset - start })
     }

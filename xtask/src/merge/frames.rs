@@ -39,7 +39,7 @@ impl<'data> Frames<'data> {
         let mut frames = Self::default();
         for (object, input) in inputs.objects.iter().enumerate() {
             for section in input.elf.sections().filter(|section| section.name() == Ok(".eh_frame")) {
-                let key = SectionKey { object, section: section.index() };
+                let key = SectionKey { object, section: section.index().0 };
                 frames.read_section(inputs, key, section.data()?).with_context(|| inputs.describe(key))?;
             }
         }

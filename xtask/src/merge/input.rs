@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use object::elf;
 use object::read::archive::ArchiveFile;
 use object::read::elf::ElfFile64;
@@ -30,7 +30,7 @@ pub struct Input<'data> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SectionKey {
     pub object: usize,
-    pub section: SectionIndex,
+    pub section: usize,
 }
 
 /// What a symbol stands for, once all objects are known.
@@ -38,14 +38,12 @@ pub struct SectionKey {
 pub enum Meaning<'data> {
     /// This many bytes into a section.
     Place(SectionKey, u64),
-    /// A number.
-    Absolute(u64),
     /// Something that the kernel has to provide.
     Import(&'data str),
 }
 
 /// A relocation of one section, its symbol resolved.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Fixup<'data> {
     /// Where in the section it applies.
     pub offset: u64,
@@ -71,7 +69,7 @@ impl<'data> Inputs<'data> {
         let mut definitions: HashMap<&str, (usize, SymbolIndex)> = HashMap::new();
         let mut weak = HashMap::new();
         for (index, input) in objects.iter().enumerate() {
-            for symbol in input.elf.symbols().filter(|symbol| symbol.is_global() && symbol.is_definition()) {
+            for symbol in input.elf.symbols().filter(|symbol| symbol.is_global() && !symbol.is_undefined()) {
                 let name = symbol.name()?;
                 let table = if symbol.is_weak() { &mut weak } else { &mut definitions };
                 if !exported(name) {
@@ -102,16 +100,16 @@ impl<'data> Inputs<'data> {
 
     /// The relocations of a section, in the order of their offsets.
     pub fn fixups(&self, key: SectionKey) -> Result<Vec<Fixup<'data>>> {
-        let section = self.objects[key.object].elf.section_by_index(key.section)?;
+        let section = self.objects[key.object].elf.section_by_index(SectionIndex(key.section))?;
         let mut fixups = Vec::new();
         for (offset, relocation) in section.relocations() {
             let object::RelocationFlags::Elf { r_type: kind } = relocation.flags() else {
                 bail!("{} has a relocation that is not ELF's", self.describe(key));
             };
-            let meaning = match relocation.target() {
-                RelocationTarget::Symbol(symbol) => self.meaning(key.object, symbol)?,
-                _ => Meaning::Absolute(0),
+            let RelocationTarget::Symbol(symbol) = relocation.target() else {
+                bail!("{} has a relocation that refers to no symbol", self.describe(key));
             };
+            let meaning = self.meaning(key.object, symbol)?;
             fixups.push(Fixup { offset, kind, meaning, addend: relocation.addend() });
         }
         fixups.sort_by_key(|fixup| fixup.offset);
@@ -120,7 +118,7 @@ impl<'data> Inputs<'data> {
 
     /// The section's name.
     pub fn section_name(&self, key: SectionKey) -> Result<&'data str> {
-        Ok(self.objects[key.object].elf.section_by_index(key.section)?.name()?)
+        Ok(self.objects[key.object].elf.section_by_index(SectionIndex(key.section))?.name()?)
     }
 
     /// The section in words, for messages.
@@ -132,14 +130,11 @@ impl<'data> Inputs<'data> {
         let symbol = self.objects[object].elf.symbol_by_index(symbol)?;
         match symbol.section() {
             object::SymbolSection::Section(section) => {
-                Ok(Meaning::Place(SectionKey { object, section }, symbol.address()))
+                Ok(Meaning::Place(SectionKey { object, section: section.0 }, symbol.address()))
             }
-            object::SymbolSection::Absolute => Ok(Meaning::Absolute(symbol.address())),
-            section => Err(anyhow!(
-                "symbol {} of {} lies in {section:?}, which a module cannot be linked from",
-                symbol.name()?,
-                self.objects[object].name
-            )),
+            other => {
+                bail!("symbol {} of {} lies in no section, but in {other:?}", symbol.name()?, self.objects[object].name)
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ pub struct Live {
 }
 
 /// Follows the relocations from the symbol `root`, and from each section of the module's own crates that is marked as
-/// retained (`#[used]`) or holds constructors. A function's frame description entry lives with the function.
+/// retained (`#[used]`). A function's frame description entry lives with the function.
 pub fn mark(inputs: &Inputs<'_>, frames: &Frames<'_>, root: &str) -> Result<Live> {
     let mut live = Live { sections: HashSet::new(), records: HashSet::new() };
     let Some(Meaning::Place(start, _)) = inputs.definition(root)? else {
@@ -27,9 +27,8 @@ pub fn mark(inputs: &Inputs<'_>, frames: &Frames<'_>, root: &str) -> Result<Live
     for (object, input) in inputs.objects.iter().enumerate().filter(|(_, input)| input.own) {
         for section in input.elf.sections() {
             let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
-            let constructor = section.name()?.starts_with(".init_array");
-            if sh_flags.contains(elf::SHF_GNU_RETAIN) || constructor {
-                pending.push(SectionKey { object, section: section.index() });
+            if sh_flags.contains(elf::SHF_GNU_RETAIN) {
+                pending.push(SectionKey { object, section: section.index().0 });
             }
         }
     }
@@ -52,6 +51,6 @@ pub fn mark(inputs: &Inputs<'_>, frames: &Frames<'_>, root: &str) -> Result<Live
 fn targets(fixups: &[Fixup<'_>]) -> impl Iterator<Item = SectionKey> {
     fixups.iter().filter_map(|fixup| match fixup.meaning {
         Meaning::Place(section, _) => Some(section),
-        Meaning::Absolute(_) | Meaning::Import(_) => None,
+        Meaning::Import(_) => None,
     })
 }

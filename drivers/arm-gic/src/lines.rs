@@ -1,0 +1,62 @@
+//! What the distributor of both versions and a redistributor have in common: arrays of registers with a few bits for
+//! each line.
+
+use abi::interrupt::{Line, Trigger};
+use abi::prelude::*;
+
+/// The numbers of lines end here; what follows means something else, such as that none is pending.
+pub const END: u32 = 1020;
+
+/// Where the numbers of shared lines begin.
+pub const FIRST_SHARED: u32 = 32;
+
+/// Lets every priority through.
+pub const PRIORITY_MASK: u8 = 0xff;
+
+/// The priority of every line. In the non-secure state the hardware halves it.
+const PRIORITY: u8 = 0x80;
+
+/// Registers of some lines, all beginning with the same line.
+pub struct Lines<'a> {
+    pub set_enable: &'a [ReadWrite<u32>],
+    pub clear_enable: &'a [ReadWrite<u32>],
+    pub clear_active: &'a [ReadWrite<u32>],
+    pub priority: &'a [ReadWrite<u8>],
+    pub configuration: &'a [ReadWrite<u32>],
+}
+
+impl Lines<'_> {
+    /// Silences all lines, and forgets those that somebody before us acknowledged and didn't end.
+    pub fn reset(&self) {
+        for (enable, active) in self.clear_enable.iter().zip(self.clear_active) {
+            enable.set(u32::MAX);
+            active.set(u32::MAX);
+        }
+    }
+
+    /// Lets `line` interrupt.
+    pub fn enable(&self, line: Line) -> Result<()> {
+        let index = line.number as usize;
+        let (Some(enable), Some(priority), Some(configuration)) =
+            (self.set_enable.get(index / 32), self.priority.get(index), self.configuration.get(index / 16))
+        else {
+            return Err(Error::Invalid(format!("this GIC has no line {}", line.number)));
+        };
+        priority.set(PRIORITY);
+        // Two bits a line; the lower one is reserved.
+        let edge = 2 << (index % 16 * 2);
+        configuration.set(match line.trigger {
+            Trigger::Edge => configuration.get() | edge,
+            Trigger::Level => configuration.get() & !edge,
+        });
+        enable.set(1 << (index % 32));
+        Ok(())
+    }
+
+    /// Silences a line; one that doesn't exist is silent.
+    pub fn disable(&self, number: u32) {
+        if let Some(enable) = self.clear_enable.get(number as usize / 32) {
+            enable.set(1 << (number % 32));
+        }
+    }
+}

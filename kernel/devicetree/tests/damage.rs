@@ -1,0 +1,285 @@
+//! Damage to the structure costs the node that it is in and no other, and no bytes at all make trouble.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Random, compile, raspberry_pi_4, virt};
+use devicetree::{Error, Node, Tree};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    collections::BTreeMap,
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+fn word(blob: &[u8], offset: usize) -> usize {
+    u32::from_be_bytes(blob[offset..offset + 4].try_into().unwrap()) as usize
+}
+
+/// Offsets of the tokens of a node in an undamaged tree.
+#[derive(Default)]
+struct Tokens {
+    begin: usize,
+    properties: Vec<usize>,
+    end: usize,
+}
+
+/// The tokens of all nodes, by path.
+fn tokens(blob: &[u8]) -> BTreeMap<String, Tokens> {
+    let mut all = BTreeMap::new();
+    let mut open: Vec<(String, Tokens)> = Vec::new();
+    let mut offset = word(blob, 8);
+    loop {
+        match word(blob, offset) {
+            1 => {
+                let length = blob[offset + 4..].iter().position(|byte| *byte == 0).unwrap();
+                let name = str::from_utf8(&blob[offset + 4..][..length]).unwrap();
+                let parent = open.last().map_or("", |(path, _)| path.trim_end_matches('/'));
+                open.push((format!("{parent}/{name}"), Tokens { begin: offset, ..Tokens::default() }));
+                offset += (4 + length + 1).next_multiple_of(4);
+            }
+            2 => {
+                let (path, mut tokens) = open.pop().unwrap();
+                tokens.end = offset;
+                all.insert(path, tokens);
+                offset += 4;
+            }
+            3 => {
+                open.last_mut().unwrap().1.properties.push(offset);
+                offset += (12 + word(blob, offset + 4)).next_multiple_of(4);
+            }
+            _ => return all,
+        }
+    }
+}
+
+/// All that can be asked about a node, as text.
+fn everything(node: Node) -> String {
+    format!(
+        "{:?} {:?} {:?} {:?} {:?} {}",
+        node.properties().collect::<Vec<_>>(),
+        node.children().map(Node::name).collect::<Vec<_>>(),
+        node.registers(),
+        node.interrupts(),
+        node.dma_windows(),
+        node.is_enabled()
+    )
+}
+
+fn by_path(tree: &Tree) -> BTreeMap<String, String> {
+    tree.nodes().map(|node| (node.path(), everything(node))).collect()
+}
+
+/// Which word of which token is damaged.
+const KINDS: [&str; 7] =
+    ["begin", "first letter of the name", "end", "property", "property size", "smaller property size", "property name"];
+
+/// Damages every `step`th node in each way. The damage must be reported once, no node must be missing, and every node must give
+/// the answers that it gave, but for the damaged one, its parent, those below it, and those whose answers name it.
+fn damage_nodes(blob: &[u8], step: usize) {
+    let sound = Tree::parse(blob).unwrap();
+    let expected = by_path(&sound);
+    let (mut cases, mut others) = (BTreeMap::<_, usize>::new(), BTreeMap::<_, Vec<String>>::new());
+    for (path, tokens) in tokens(blob).iter().skip(1).step_by(step) {
+        let first = tokens.properties.first().copied();
+        let places = [
+            Some((tokens.begin, 0xffff_ffff)),
+            Some((tokens.begin + 4, 0xff00_0000 | word(blob, tokens.begin + 4) as u32 & 0xff_ffff)),
+            Some((tokens.end, 0x8000_0002)),
+            first.map(|offset| (offset, 0xffff_ffff)),
+            first.map(|offset| (offset + 4, 0x7fff_ffff)),
+            first.filter(|offset| word(blob, offset + 4) > 8).map(|offset| (offset + 4, 1)),
+            first.map(|offset| (offset + 8, 0xffff_ffff)),
+        ];
+        for (kind, place) in KINDS.into_iter().zip(places) {
+            let Some((offset, value)) = place else { continue };
+            let mut damaged = blob.to_vec();
+            damaged[offset..offset + 4].copy_from_slice(&value.to_be_bytes());
+            let tree = Tree::parse(&damaged).unwrap();
+            *cases.entry(kind).or_default() += 1;
+
+            let reports: Vec<_> = tree.nodes().filter_map(Node::damage).map(|error| error.to_string()).collect();
+            let [report] = &reports[..] else { panic!("{kind} of {path}: {reports:?}") };
+            let parent = &path[..path.rfind('/').unwrap()];
+            assert!(
+                report.contains(&format!("in {path}, ")) || report.contains(&format!("in {parent}/(unr")),
+                "{report}"
+            );
+
+            let found = by_path(&tree);
+            let is_other = |(other, answers): &(&String, &String)| {
+                !other.starts_with(path) && *other != parent && parent != "" && *other != "/" && !answers.contains(path)
+            };
+            let lost = expected.iter().filter(is_other).filter(|(other, answers)| found.get(*other) != Some(answers));
+            others.entry(kind).or_default().extend(lost.map(|(other, _)| format!("{other} when {path}")));
+        }
+    }
+    println!("{cases:?}");
+    let others: BTreeMap<_, _> = others.into_iter().filter(|(_, lost)| !lost.is_empty()).collect();
+    assert!(others.is_empty(), "{others:#?}");
+}
+
+#[test]
+fn damage_costs_one_node_of_virt() {
+    damage_nodes(&virt(), 1);
+}
+
+#[test]
+fn damage_costs_one_node_of_the_raspberry_pi() {
+    if let Some(blob) = raspberry_pi_4() {
+        damage_nodes(&blob, 5);
+    }
+}
+
+/// Asks everything that can be asked, and reads every sentence that comes instead of an answer.
+fn interrogate(tree: &Tree) {
+    fn hear<T>(answer: Result<T, Error>) -> Option<T> {
+        answer.inspect_err(|error| assert!(!black_box(error.to_string()).is_empty())).ok()
+    }
+    hear(tree.boot_arguments());
+    hear(tree.initial_ramdisk());
+    hear(tree.standard_output());
+    hear(tree.kaslr_seed());
+    black_box(tree.random_seed());
+    for range in tree.memory().into_iter().chain(tree.memory_reservations()).filter_map(hear) {
+        assert!(range.address.checked_add(range.size).is_some());
+    }
+    tree.reserved_memory().into_iter().for_each(|one| _ = hear(one));
+    tree.processors().into_iter().for_each(|one| _ = hear(one));
+    for node in tree.nodes() {
+        assert!(node.parent().is_none_or(|parent| parent.index() < node.index()));
+        assert!(node.children().all(|child| child.parent() == Some(node)));
+        node.damage().into_iter().for_each(|error| _ = hear::<()>(Err(error)));
+        hear(node.compatible()).map(Iterator::count);
+        hear(node.registers());
+        hear(node.interrupts());
+        hear(node.interrupt_parent());
+        hear(node.dma_windows());
+        hear(node.references("clocks", "#clock-cells"));
+        black_box(node.is_enabled());
+    }
+}
+
+/// A tree without the room that QEMU leaves for more.
+fn compact(mut blob: Vec<u8>) -> Vec<u8> {
+    let size = (word(&blob, 8) + word(&blob, 36)).max(word(&blob, 12) + word(&blob, 32));
+    blob.truncate(size);
+    blob[4..8].copy_from_slice(&(size as u32).to_be_bytes());
+    blob
+}
+
+#[test]
+fn thirty_thousand_damaged_trees_answer_all_questions() {
+    let fixture = compile(include_str!("machine.dts"));
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let (mut readable, mut largest) = (0, 0);
+    for (blob, count) in [(compact(virt()), 20_000), (fixture, 10_000)] {
+        for _ in 0..count {
+            let mut damaged = blob.clone();
+            // Small numbers are tokens, sizes and phandles; large ones are those near the end of what a word can hold.
+            for _ in 0..=random.below(4) {
+                let offset = random.below(damaged.len() - 4);
+                let value = [random.below(10) as u32, random.0 as u32, u32::MAX - random.below(16) as u32, 0x8002];
+                match random.below(4) {
+                    0 => damaged[offset] = random.0 as u8,
+                    1 => damaged[offset] ^= 1 << random.below(8),
+                    _ => damaged[offset & !3..][..4].copy_from_slice(&value[random.below(4)].to_be_bytes()),
+                }
+            }
+            if random.below(8) == 0 {
+                damaged.truncate(random.below(damaged.len()));
+            }
+            let before = allocated();
+            match Tree::parse(&damaged) {
+                Ok(tree) => {
+                    largest = largest.max(allocated() - before);
+                    interrogate(&tree);
+                    readable += 1;
+                }
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+        }
+    }
+    println!("{readable} of 30000 had a readable header; the largest index took {largest} bytes");
+    assert!(readable > 20_000);
+    assert!(largest < 100_000);
+}
+
+/// Blocks that make a careless reader walk the same bytes again and again, or allocate without end.
+#[test]
+fn large_nonsense_takes_little_time_and_memory() {
+    const SIZE: usize = 1 << 20;
+    let patterns: [&[u32]; 9] = [
+        &[4],
+        &[1],
+        &[2],
+        &[3],
+        &[9],
+        &[0x6161_6161],
+        &[1, 0x6100_0000],
+        &[3, 0, 0],
+        &[1, 0x6100_0000, 3, 4, 0, 1, 0x2000_0000, 2],
+    ];
+    for pattern in patterns {
+        let mut words = vec![1, 0];
+        words.extend(pattern.iter().cycle().take(SIZE / 4));
+        let structure: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
+        // A name without an end, which every property has.
+        let strings = vec![b'a'; SIZE];
+        let header = [
+            0xd00d_feed,
+            (56 + structure.len() + strings.len()) as u32,
+            56,
+            (56 + structure.len()) as u32,
+            40,
+            17,
+            16,
+            0,
+            strings.len() as u32,
+            structure.len() as u32,
+        ];
+        let mut blob: Vec<u8> = header.iter().flat_map(|word| word.to_be_bytes()).collect();
+        blob.extend([0; 16]);
+        blob.extend(&structure);
+        blob.extend(&strings);
+
+        let (start, before) = (Instant::now(), allocated());
+        let tree = Tree::parse(&blob).unwrap();
+        assert!(allocated() - before < 16 * SIZE, "{pattern:?} takes {} bytes", allocated() - before);
+        assert!(start.elapsed() < Duration::from_secs(5), "{pattern:?} takes {:?}", start.elapsed());
+        let deepest = tree.nodes().last().unwrap();
+        assert!(deepest.path().len() < 200);
+        assert!(tree.nodes().filter_map(Node::damage).next().is_some());
+    }
+}
+
+/// Counts the bytes that each thread has allocated and not freed.
+struct Counter;
+
+thread_local! {
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+fn allocated() -> usize {
+    ALLOCATED.get()
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counter {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.set(ALLOCATED.get().wrapping_add(layout.size()));
+        // SAFETY: the caller keeps the promises that `System` asks for, which are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        ALLOCATED.set(ALLOCATED.get().wrapping_sub(layout.size()));
+        // SAFETY: the caller keeps the promises that `System` asks for, which are the same.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTER: Counter = Counter;

@@ -1,0 +1,310 @@
+//! Matching the device tree's nodes to modules, and binding them.
+//!
+//! A node is bound as soon as everything that it needs is there; the order follows from that alone. Whatever prevents
+//! it is kept with the node and told by `lsdev`.
+
+use crate::machine::{self, Machine};
+use crate::modules::{self, Loaded};
+use crate::registry::{self, Kind, Object};
+use crate::{interrupt, log as kernel_log, resources, thread, time};
+use abi::console::Console;
+use abi::registry::ProviderId;
+use abi::sync::Lock;
+use abi::system::DeviceState;
+use abi::{Class, Entry, Error, Interface, Resources, Result};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+use devicetree::Node;
+
+/// Nodes that describe what the kernel itself drives or what needs no driver.
+const KERNEL_NODES: &[&str] = &["arm,armv8-timer", "arm,armv7-timer", "simple-bus"];
+
+/// Somebody is binding or unbinding.
+static BUSY: Lock<bool> = Lock::new(false);
+
+/// Runs `action` while nobody else binds or unbinds anything.
+fn exclusively<R>(action: impl FnOnce() -> R) -> R {
+    while core::mem::replace(&mut *BUSY.lock(), true) {
+        // The thread that waits may be stopping, and has to wait all the same.
+        let _ = thread::sleep_until(time::now() + Duration::from_millis(1));
+    }
+    let result = action();
+    *BUSY.lock() = false;
+    result
+}
+
+/// Lists the tree's nodes, and binds all that can be bound; then starts the services.
+pub fn settle(machine: &'static Machine) {
+    exclusively(|| {
+        list_nodes(machine);
+        bind_pending(machine);
+        if !kernel_log::has_console() {
+            if let Some(console) = abi::registry::first::<dyn Console>() {
+                kernel_log::use_console(console);
+            }
+        }
+        for name in machine.index.services() {
+            if let Err(error) = start_service(machine, name) {
+                log::error!("{error}");
+            }
+        }
+    });
+}
+
+fn list_nodes(machine: &Machine) {
+    let cpus = machine.tree.find("/cpus").map(|node| node.index());
+    for node in machine.tree.nodes() {
+        let (compatible, mut state) = match (node.damage(), node.compatible()) {
+            (Some(error), _) => (Vec::new(), DeviceState::Failed(error.to_string())),
+            (None, Err(error)) => (Vec::new(), DeviceState::Failed(error.to_string())),
+            (None, Ok(list)) => (list.map(ToOwned::to_owned).collect(), DeviceState::Deferred(String::new())),
+        };
+        // The root names the machine, and nodes without the property belong to their parent.
+        let is_failed = matches!(state, DeviceState::Failed(_));
+        if node.parent().is_none() || (compatible.is_empty() && !is_failed) {
+            continue;
+        }
+        let is_kernels = compatible.iter().any(|name: &String| KERNEL_NODES.contains(&name.as_str()))
+            || node.parent().map(|parent| parent.index()) == cpus;
+        if is_failed {
+            log::error!("{}: {state:?}", node.path());
+        } else if !node.is_enabled() {
+            let status = node.string("status").ok().flatten().unwrap_or("disabled");
+            state = DeviceState::Disabled(status.to_owned());
+        } else if is_kernels {
+            state = DeviceState::Kernel;
+        }
+        registry::add(node.path(), compatible, Kind::Node(node.index()), state);
+    }
+}
+
+/// Tries all that wait for something, until nothing moves any more.
+fn bind_pending(machine: &'static Machine) {
+    loop {
+        let mut progress = claim_timer(machine);
+        for provider in registry::all() {
+            if matches!(registry::state(provider), Some(DeviceState::Deferred(_))) {
+                let state = bind(machine, provider);
+                progress |= state == DeviceState::Bound;
+            }
+        }
+        if !progress {
+            return;
+        }
+    }
+}
+
+/// Gives the architected timer its interrupt, once; true when that has just happened.
+fn claim_timer(machine: &Machine) -> bool {
+    static CLAIMED: Lock<bool> = Lock::new(false);
+    if *CLAIMED.lock() {
+        return false;
+    }
+    let is_timer = |node: &Node<'_>| {
+        let mut names = node.compatible().into_iter().flatten();
+        names.any(|name| name == "arm,armv8-timer" || name == "arm,armv7-timer")
+    };
+    let Some(node) = machine.tree.nodes().find(is_timer) else { return false };
+    match resources::interrupt_of(node, time::INTERRUPT)
+        .and_then(|(controller, specifier)| interrupt::claim_for_timer(controller, &specifier))
+    {
+        Ok(()) => {
+            *CLAIMED.lock() = true;
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// Tries to bind one node or child, and notes what came of it.
+fn bind(machine: &'static Machine, provider: ProviderId) -> DeviceState {
+    let compatible = registry::compatible(provider);
+    let mut state = DeviceState::Unclaimed;
+    let mut module = None;
+    for compatible in &compatible {
+        let Some(name) = machine.index.modules_for(compatible).next() else { continue };
+        let attempt = try_module(machine, provider, compatible, name);
+        if attempt == DeviceState::Bound {
+            return attempt;
+        }
+        // A module that can't be loaded leaves the node to a less specific one; the first reason is the one that counts.
+        if state == DeviceState::Unclaimed {
+            (state, module) = (attempt, Some(name));
+        }
+        if modules::is_loaded(name) {
+            break;
+        }
+    }
+    if let DeviceState::Failed(reason) = &state {
+        log::error!("{}: {reason}", registry::name(provider));
+    }
+    registry::set_state(provider, module, state.clone());
+    state
+}
+
+fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str, name: &str) -> DeviceState {
+    let Some(node) = resources::node(machine, provider) else { return DeviceState::Unclaimed };
+    match resources::missing_controller(node) {
+        Some(Ok(controller)) if registry::kind(provider) != Some(Kind::Node(node.index())) || !is_own_controller(node, &controller) => {
+            return DeviceState::Deferred(controller);
+        }
+        Some(Err(error)) => return DeviceState::Failed(error.to_string()),
+        _ => {}
+    }
+    let loaded = match modules::get(machine, name) {
+        Ok(loaded) => loaded,
+        Err(refused) => return DeviceState::Failed(refused.to_string()),
+    };
+    match probe(&loaded, provider, node, compatible) {
+        Ok(object) => {
+            registry::publish(provider, name, object);
+            if let Err(error) = interrupt::activate(provider) {
+                log::error!("{}: {error}", registry::name(provider));
+            }
+            bound(machine, provider, node);
+            DeviceState::Bound
+        }
+        Err(error) => {
+            resources::release_all(provider);
+            match error {
+                Error::Absent => DeviceState::Empty,
+                Error::Deferred(what) => DeviceState::Deferred(what),
+                error => DeviceState::Failed(format!("module {name}: {error}")),
+            }
+        }
+    }
+}
+
+/// An interrupt controller may have an interrupt of its own, such as a GIC's maintenance interrupt.
+fn is_own_controller(node: Node<'_>, controller: &str) -> bool {
+    controller.ends_with(&node.path())
+}
+
+/// Calls the module; a panic in it is an error like any other.
+fn probe(loaded: &Arc<Loaded>, provider: ProviderId, node: Node<'_>, compatible: &str) -> Result<Object> {
+    let Entry::Driver(probe) = loaded.entry() else {
+        return Err(Error::Invalid("it is a service, and claims a device all the same".to_owned()));
+    };
+    let properties = node.properties().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+    let node = abi::Node::new(registry::name(provider), compatible.to_owned(), properties);
+    let mut resources = Resources::new(provider);
+    let result = thread::on_behalf_of(provider, || thread::guarded(|| probe(&node, &mut resources)));
+    result.map_err(Error::Panicked)?.map(Object::Driver)
+}
+
+/// What the kernel itself does with something new.
+fn bound(machine: &Machine, provider: ProviderId, node: Node<'_>) {
+    let Ok(borrowed) = registry::Borrowed::new(provider) else { return };
+    if let Some(Interface::Bus(bus)) = borrowed.interface(Class::Bus) {
+        for child in bus.children() {
+            let name = format!("{}/{}", registry::name(provider), child.name);
+            let kind = Kind::Child { bus: provider, node: node.index() };
+            registry::add(name, child.compatible, kind, DeviceState::Deferred(String::new()));
+        }
+    }
+    let standard_output = machine.tree.standard_output().ok().flatten().map(|output| output.node.index());
+    if standard_output == Some(node.index()) && borrowed.interface(Class::Console).is_some() && !kernel_log::has_console() {
+        drop(borrowed);
+        let consoles = abi::registry::all::<dyn Console>();
+        if let Some(console) = consoles.into_iter().find(|console| console.provider() == provider) {
+            kernel_log::use_console(console);
+        }
+    }
+}
+
+fn start_service(machine: &'static Machine, name: &str) -> Result<()> {
+    let loaded = modules::get(machine, name).map_err(|refused| Error::Invalid(refused.to_string()))?;
+    let Entry::Service(start) = loaded.entry() else {
+        return Err(Error::Invalid(format!("module {name} is a driver, and listed as a service")));
+    };
+    let provider = registry::add(name.to_owned(), Vec::new(), Kind::Service, DeviceState::Unclaimed);
+    let mut resources = Resources::new(provider);
+    let result = thread::on_behalf_of(provider, || thread::guarded(|| start(&mut resources)));
+    match result.map_err(Error::Panicked).and_then(|result| result) {
+        Ok(service) => {
+            registry::publish(provider, name, Object::Service(service));
+            Ok(())
+        }
+        Err(error) => {
+            thread::stop_all(provider);
+            modules::unload(name);
+            Err(Error::Invalid(format!("service {name}: {error}")))
+        }
+    }
+}
+
+/// Loads a module and puts it to work.
+///
+/// # Errors
+/// See [`abi::system::load_module`].
+pub fn load(name: &str) -> Result<()> {
+    let machine = machine::get().ok_or(Error::Gone)?;
+    if modules::is_loaded(name) {
+        return Err(Error::Busy(format!("module {name}")));
+    }
+    exclusively(|| {
+        let loaded = modules::get(machine, name).map_err(|refused| Error::Invalid(refused.to_string()))?;
+        if matches!(loaded.entry(), Entry::Service(_)) {
+            return start_service(machine, name);
+        }
+        for provider in registry::all() {
+            let claims = |compatible: &String| machine.index.modules_for(compatible).next() == Some(name);
+            let waits = match registry::state(provider) {
+                Some(DeviceState::Failed(_) | DeviceState::Unclaimed) => true,
+                Some(DeviceState::Deferred(_)) => true,
+                _ => false,
+            };
+            if waits && registry::compatible(provider).iter().any(claims) {
+                registry::set_state(provider, None, DeviceState::Deferred(String::new()));
+            }
+        }
+        bind_pending(machine);
+        Ok(())
+    })
+}
+
+/// Unbinds all that a module drives, and takes it out of memory.
+///
+/// # Errors
+/// See [`abi::system::unload_module`].
+pub fn unload(name: &str) -> Result<()> {
+    if !modules::is_loaded(name) {
+        return Err(Error::Invalid(format!("module {name} isn't loaded")));
+    }
+    let providers = registry::of_module(name);
+    if thread::owner().is_some_and(|owner| providers.contains(&owner)) {
+        return Err(Error::Busy(format!("module {name}, which asks for its own removal,")));
+    }
+    exclusively(|| {
+        for provider in &providers {
+            if interrupt::is_in_use(*provider) {
+                return Err(Error::Busy(format!("interrupt controller {}", registry::name(*provider))));
+            }
+            if let Some(child) = registry::bound_children(*provider).first() {
+                return Err(Error::Busy(format!("bus {}, which leads to {},", registry::name(*provider), registry::name(*child))));
+            }
+        }
+        for provider in providers {
+            remove(provider);
+            registry::set_state(provider, Some(name), DeviceState::Failed("its module was removed".to_owned()));
+        }
+        modules::unload(name);
+        Ok(())
+    })
+}
+
+/// Ends what runs behind a provider and takes back all that it holds.
+fn remove(provider: ProviderId) {
+    // First nobody gets in any more, then those inside leave, then the object ends.
+    interrupt::release_all(provider);
+    let object = registry::withdraw(provider);
+    thread::stop_all(provider);
+    if let Err(message) = thread::on_behalf_of(provider, || thread::guarded(|| drop(object))) {
+        log::error!("{}: its module panicked while it was removed: {message}", registry::name(provider));
+    }
+    resources::release_all(provider);
+}

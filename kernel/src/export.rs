@@ -1,0 +1,133 @@
+//! The kernel as modules see it: the functions that `abi::kernel` declares.
+
+use crate::registry::Borrowed;
+use crate::{binding, log, machine, memory, modules, registry, resources, thread, time};
+use abi::kernel::Kernel;
+use abi::kernel::exports::*;
+use abi::Error;
+use alloc::borrow::ToOwned;
+use alloc::string::ToString;
+
+struct Exports;
+
+abi::export_kernel!(Exports);
+
+// SAFETY: each function does what its declaration in `abi::kernel` says.
+unsafe impl Kernel for Exports {
+    unsafe fn acquire(provider: ProviderId, class: Class) -> Result<Interface<'static>> {
+        // SAFETY: the caller doesn't use the reference after `release`.
+        unsafe { Borrowed::new(provider)?.keep(class) }
+    }
+
+    unsafe fn release(provider: ProviderId) {
+        // SAFETY: the caller does so once for each `acquire`.
+        unsafe { registry::release(provider) }
+    }
+
+    unsafe fn providers(class: Class) -> Vec<ProviderId> {
+        registry::providers(class)
+    }
+
+    unsafe fn provider_name(provider: ProviderId) -> String {
+        registry::name(provider)
+    }
+
+    unsafe fn watch(class: Class, signal: Signal) {
+        registry::watch(class, signal);
+    }
+
+    unsafe fn registers_map(provider: ProviderId, index: usize) -> Result<MappedRegisters> {
+        resources::map_registers(provider, index)
+    }
+
+    unsafe fn registers_unmap(identifier: u64) {
+        // SAFETY: the caller has no reference left.
+        unsafe { resources::unmap_registers(identifier) }
+    }
+
+    unsafe fn interrupt_claim(provider: ProviderId, index: usize) -> Result<u64> {
+        resources::claim_interrupt(provider, index)
+    }
+
+    unsafe fn interrupt_release(identifier: u64) {
+        crate::interrupt::release(identifier as u32);
+    }
+
+    unsafe fn dma_allocate(provider: ProviderId, size: usize, alignment: usize) -> Result<DmaBuffer> {
+        resources::allocate_dma(provider, size, alignment)
+    }
+
+    unsafe fn dma_free(start: NonNull<u8>, size: usize) {
+        // SAFETY: the caller has no reference left, and got it from `dma_allocate`.
+        unsafe { resources::free_dma(start, size) }
+    }
+
+    unsafe fn boot_argument(name: &str) -> Option<String> {
+        machine::get()?.argument(name).map(ToOwned::to_owned)
+    }
+
+    unsafe fn event_create() -> Result<Signal> {
+        Ok(thread::event_create())
+    }
+
+    unsafe fn event_destroy(signal: Signal) {
+        thread::event_destroy(signal);
+    }
+
+    unsafe fn event_raise(signal: Signal) {
+        thread::event_raise(signal);
+    }
+
+    unsafe fn event_wait(signal: Signal, deadline: Option<Instant>) -> Result<Wake> {
+        thread::event_wait(signal, deadline)
+    }
+
+    unsafe fn time_now() -> Instant {
+        time::now()
+    }
+
+    unsafe fn sleep_until(deadline: Instant) -> Result<()> {
+        thread::sleep_until(deadline)
+    }
+
+    unsafe fn thread_spawn(name: &str, body: Box<dyn FnOnce() + Send>) -> Result<()> {
+        thread::spawn(name, thread::owner(), body)
+    }
+
+    unsafe fn thread_yield() {
+        thread::yield_now();
+    }
+
+    unsafe fn system_modules() -> Vec<ModuleStatus> {
+        modules::status()
+    }
+
+    unsafe fn system_devices() -> Vec<DeviceStatus> {
+        registry::devices()
+    }
+
+    unsafe fn system_available_modules() -> Vec<String> {
+        machine::get().map_or_else(Vec::new, machine::Machine::modules)
+    }
+
+    unsafe fn system_module_information(name: &str) -> Result<Vec<(String, String)>> {
+        let machine = machine::get().ok_or(Error::Gone)?;
+        modules::information(machine, name).map_err(|refused| Error::Invalid(refused.to_string()))
+    }
+
+    unsafe fn system_load_module(name: &str) -> Result<()> {
+        binding::load(name)
+    }
+
+    unsafe fn system_unload_module(name: &str) -> Result<()> {
+        binding::unload(name)
+    }
+
+    unsafe fn system_log_records(first: u64) -> Vec<LogRecord> {
+        log::records(first)
+    }
+
+    unsafe fn system_memory() -> MemoryStatus {
+        memory::status(modules::total_size())
+    }
+}

@@ -1,0 +1,190 @@
+//! The kernel's log: kept for `dmesg`, and shown on the console.
+
+mod early;
+
+pub use early::EarlyConsole;
+
+use crate::time;
+use abi::console::Console;
+use abi::sync::Lock;
+use abi::system::LogRecord;
+use abi::Handle;
+use alloc::collections::VecDeque;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use alloc::{borrow::ToOwned, format};
+use core::fmt::Write;
+use core::sync::atomic::{AtomicBool, Ordering};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+/// How many bytes of text are kept; the oldest records go first.
+const KEPT: usize = 64 << 10;
+
+/// Where the log is shown.
+enum Sink {
+    /// Nowhere yet: everything is shown once there is one.
+    None,
+    /// The kernel's own few lines, until a console is bound.
+    Early(EarlyConsole),
+    /// A module's console.
+    Console(Handle<dyn Console>),
+}
+
+struct State {
+    records: VecDeque<LogRecord>,
+    bytes: usize,
+    next: u64,
+    /// The first record that has not been shown.
+    unshown: u64,
+    sink: Sink,
+    /// What is shown; everything is kept.
+    shown: LevelFilter,
+}
+
+static STATE: Lock<State> = Lock::new(State {
+    records: VecDeque::new(),
+    bytes: 0,
+    next: 0,
+    unshown: 0,
+    sink: Sink::None,
+    shown: LevelFilter::Info,
+});
+
+/// Somebody is writing to the console: what is logged meanwhile, by the console's driver perhaps, waits for the next.
+static SHOWING: AtomicBool = AtomicBool::new(false);
+
+struct KernelLog;
+
+impl Log for KernelLog {
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let source = record.target().split("::").next().unwrap_or_default().replace('_', "-");
+        append(record.level(), source, record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Makes `log`'s macros write here.
+pub fn initialise() {
+    // It fails only if it has been done before.
+    let _ = log::set_logger(&KernelLog);
+    log::set_max_level(LevelFilter::Info);
+}
+
+fn append(level: Level, source: String, text: String) {
+    let mut state = STATE.lock();
+    let sequence = state.next;
+    state.next += 1;
+    state.bytes += text.len();
+    let time = time::now().since(abi::time::Instant::default());
+    state.records.push_back(LogRecord { sequence, time, level, source, text });
+    while state.bytes > KEPT {
+        let Some(oldest) = state.records.pop_front() else { break };
+        state.bytes -= oldest.text.len();
+    }
+    drop(state);
+    show();
+}
+
+/// A record as `dmesg` shows it.
+fn line(record: &LogRecord) -> String {
+    let mut line = format!("[{:5}.{:06}] ", record.time.as_secs(), record.time.subsec_micros());
+    let separator = if record.source.is_empty() { "" } else { ": " };
+    for (index, text) in record.text.lines().enumerate() {
+        let indent = if index == 0 { "" } else { "               " };
+        // Writing to a string can't fail.
+        let _ = write!(line, "{indent}{}{separator}{text}\r\n", record.source);
+    }
+    line
+}
+
+/// Shows what has not been shown yet.
+fn show() {
+    if SHOWING.swap(true, Ordering::Acquire) {
+        return;
+    }
+    loop {
+        let mut state = STATE.lock();
+        let (unshown, shown) = (state.unshown, state.shown);
+        let first = state.records.front().map_or(state.next, |record| record.sequence);
+        let record = state.records.get(unshown.saturating_sub(first) as usize);
+        let Some((next, text)) = record.map(|record| {
+            (record.sequence + 1, if record.level <= shown { line(record) } else { String::new() })
+        }) else {
+            break;
+        };
+        match &mut state.sink {
+            Sink::None => break,
+            Sink::Early(console) => console.write(text.as_bytes()),
+            Sink::Console(handle) => {
+                let handle = *handle;
+                drop(state);
+                if let Ok(console) = handle.get() {
+                    console.write(text.as_bytes());
+                }
+                state = STATE.lock();
+            }
+        }
+        state.unshown = next;
+    }
+    SHOWING.store(false, Ordering::Release);
+}
+
+/// Shows the log on the kernel's own console, until there is another.
+pub fn use_early_console(console: EarlyConsole) {
+    let mut state = STATE.lock();
+    if matches!(state.sink, Sink::None) {
+        state.sink = Sink::Early(console);
+    }
+    drop(state);
+    show();
+}
+
+/// Shows the log on a module's console, from now on and for good.
+pub fn use_console(console: Handle<dyn Console>) {
+    // The early console's mapping goes away, outside of the lock.
+    let early = core::mem::replace(&mut STATE.lock().sink, Sink::Console(console));
+    drop(early);
+    show();
+}
+
+/// Whether the log is shown on a module's console.
+pub fn has_console() -> bool {
+    matches!(STATE.lock().sink, Sink::Console(_))
+}
+
+/// What is shown on the console from now on; everything is kept all the same.
+pub fn set_shown(level: LevelFilter) {
+    STATE.lock().shown = level;
+}
+
+/// The records from number `first` on, as far as they are kept.
+pub fn records(first: u64) -> Vec<LogRecord> {
+    STATE.lock().records.iter().filter(|record| record.sequence >= first).cloned().collect()
+}
+
+/// Shows a line on the console at once, whatever the level.
+pub fn announce(text: &str) {
+    append(Level::Error, String::new(), text.to_owned());
+}
+
+/// For a kernel that is about to stop: writes to whatever console there is, past all locks that can't be had.
+pub fn emergency(text: &str) {
+    let Some(mut state) = STATE.try_lock() else { return };
+    let text = text.replace('\n', "\r\n");
+    match &mut state.sink {
+        Sink::None => {}
+        Sink::Early(console) => console.write(text.as_bytes()),
+        Sink::Console(handle) => {
+            let handle = *handle;
+            drop(state);
+            if let Ok(console) = handle.get() {
+                console.write(text.as_bytes());
+            }
+        }
+    }
+}

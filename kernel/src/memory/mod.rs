@@ -1,0 +1,180 @@
+//! Memory: what there is, who has it, and how it is mapped.
+
+pub mod frames;
+pub mod heap;
+pub mod layout;
+mod ranges;
+pub mod space;
+
+use crate::Handover;
+use abi::sync::Lock;
+use abi::system::MemoryStatus;
+use abi::{Error, Result};
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+use devicetree::Tree;
+use layout::{IMAGE, PAGE_SIZE};
+use space::Permission;
+
+unsafe extern "C" {
+    static __text_end: u8;
+    static __rodata_end: u8;
+    static __boot_stack_guard: u8;
+    static __boot_stack_start: u8;
+    static __image_end: u8;
+}
+
+/// Where the image ends, with what the build appended to it.
+fn image_end() -> usize {
+    // SAFETY: offset 16 of the Linux arm64 Image header (`start.s`) is the image's size; the header is constant.
+    IMAGE + unsafe { ((IMAGE + 16) as *const u64).read() } as usize
+}
+
+/// What the build appended to the image: the kernel's own symbols.
+pub fn image_appendix() -> &'static [u8] {
+    let start = &raw const __image_end;
+    // SAFETY: the image is loaded and mapped from its start to the end that its header gives, and this part is only read.
+    unsafe { core::slice::from_raw_parts(start, image_end() - start as usize) }
+}
+
+/// The image's text.
+pub fn image_text() -> Range<usize> {
+    IMAGE..&raw const __text_end as usize
+}
+
+#[derive(Clone, Copy)]
+struct Account {
+    total: usize,
+    reserved: usize,
+}
+
+static ACCOUNT: Lock<Account> = Lock::new(Account { total: 0, reserved: 0 });
+
+fn pages_outward(start: usize, end: usize) -> Range<usize> {
+    start & !(PAGE_SIZE - 1)..end.next_multiple_of(PAGE_SIZE)
+}
+
+fn pages_inward(start: usize, end: usize) -> Range<usize> {
+    start.next_multiple_of(PAGE_SIZE)..end & !(PAGE_SIZE - 1)
+}
+
+fn bytes(range: &devicetree::Range) -> Range<usize> {
+    range.address as usize..range.address.saturating_add(range.size) as usize
+}
+
+fn total(ranges: &[Range<usize>]) -> usize {
+    ranges.iter().map(Range::len).sum()
+}
+
+/// Takes over all memory that the tree lists and nobody has reserved, and switches to the final page tables.
+///
+/// # Errors
+/// When the tree lists no memory, or the tables can't be made.
+///
+/// # Safety
+/// To be called once, on the boot tables, with the heap initialised.
+pub unsafe fn initialise(tree: &Tree<'_>, handover: &Handover) -> Result<()> {
+    let image = pages_outward(handover.image_physical, handover.image_physical + (image_end() - IMAGE));
+    let mut memory: Vec<Range<usize>> = Vec::new();
+    for range in tree.memory() {
+        match range.map(|range| bytes(&range)) {
+            Ok(range) if range.end > layout::LINEAR_SIZE => {
+                log::warn!("memory at {range:#x?} is beyond what this kernel can map");
+            }
+            Ok(range) => memory.push(pages_inward(range.start, range.end)),
+            Err(error) => log::error!("{error}"),
+        }
+    }
+    if memory.iter().all(Range::is_empty) {
+        return Err(Error::Invalid(format!("the device tree lists no memory")));
+    }
+
+    let mut reserved = vec![
+        image.clone(),
+        pages_outward(handover.device_tree_physical, handover.device_tree_physical + tree.size()),
+    ];
+    if let Ok(Some(archive)) = tree.initial_ramdisk() {
+        let archive = bytes(&archive);
+        reserved.push(pages_outward(archive.start, archive.end));
+    }
+    for range in tree.memory_reservations() {
+        match range.map(|range| bytes(&range)) {
+            Ok(range) => reserved.push(pages_outward(range.start, range.end)),
+            Err(error) => log::error!("{error}"),
+        }
+    }
+    let mut unmapped = vec![image];
+    for reservation in tree.reserved_memory() {
+        match reservation {
+            Ok(reservation) => {
+                // One without a place is for whoever wants it; nobody does.
+                let Some(range) = reservation.range.as_ref().map(bytes) else { continue };
+                let range = pages_outward(range.start, range.end);
+                if reservation.no_map {
+                    unmapped.push(range.clone());
+                }
+                reserved.push(range);
+            }
+            Err(error) => log::error!("{error}"),
+        }
+    }
+
+    let sum = total(&memory);
+    let mut usable = memory.clone();
+    reserved.iter().for_each(|range| ranges::subtract(&mut usable, range));
+    unmapped.iter().for_each(|range| ranges::subtract(&mut memory, range));
+
+    let sections = [
+        (image_text(), Permission::Execute),
+        (&raw const __text_end as usize..&raw const __rodata_end as usize, Permission::Read),
+        (&raw const __rodata_end as usize..&raw const __boot_stack_guard as usize, Permission::Write),
+        (&raw const __boot_stack_start as usize..&raw const __image_end as usize, Permission::Write),
+        (&raw const __image_end as usize..image_end().next_multiple_of(PAGE_SIZE), Permission::Read),
+    ];
+    let sections: Vec<_> = sections.into_iter().filter(|(range, _)| !range.is_empty()).collect();
+    // SAFETY: the caller says that this is the first call and that the boot tables are in use; the tree's `/memory`
+    // nodes list ordinary memory, less what it asks not to map.
+    unsafe { space::initialise(&memory, &sections)? };
+
+    for range in &usable {
+        // SAFETY: ordinary memory, mapped just now, that neither firmware nor the image nor the tree nor the archive uses.
+        unsafe { frames::add(layout::linear(range.start), layout::linear(range.end)) }
+    }
+    *ACCOUNT.lock() = Account { total: sum, reserved: sum - total(&usable) };
+    Ok(())
+}
+
+/// Bytes of the linear map that hold something for good, such as the initramfs.
+///
+/// # Safety
+/// The range must lie in memory that `/memory` lists, be reserved, and never be written.
+pub unsafe fn reserved_bytes(physical: Range<usize>) -> &'static [u8] {
+    // SAFETY: the caller's obligation; the linear map is never unmapped.
+    unsafe { core::slice::from_raw_parts(layout::linear(physical.start) as *const u8, physical.len()) }
+}
+
+/// Whether all of a physical range lies in memory that `/memory` lists, so that the linear map has it.
+pub fn is_memory(tree: &Tree<'_>, physical: &Range<usize>) -> bool {
+    tree.memory().into_iter().flatten().any(|range| {
+        let range = bytes(&range);
+        range.start <= physical.start && physical.end <= range.end
+    })
+}
+
+/// How the memory is used; `modules` is what loaded modules are mapped in.
+pub fn status(modules: usize) -> MemoryStatus {
+    let account = *ACCOUNT.lock();
+    let (heap, heap_used) = heap::usage();
+    let image = image_end() - IMAGE;
+    MemoryStatus {
+        total: account.total as u64,
+        reserved: account.reserved.saturating_sub(image) as u64,
+        kernel: image as u64,
+        heap: heap as u64,
+        heap_used: heap_used as u64,
+        modules: modules as u64,
+        free: frames::free_bytes() as u64,
+    }
+}

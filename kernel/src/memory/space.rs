@@ -1,0 +1,348 @@
+//! The kernel's address space: what is mapped where, and with which permission.
+
+use super::layout::{self, DEVICES, IMAGE, LINEAR, MODULES, PAGE_SIZE, STACK_SIZE, STACK_SLOT, STACKS};
+use super::{frames, ranges};
+use aarch64_cpu::registers::{ReadWriteable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, Writeable};
+use aarch64_paging::descriptor::{El1Attributes, PhysicalAddress};
+use aarch64_paging::paging::{
+    Constraints, El1And0, MemoryRegion, PageTable, Translation, VaRange,
+};
+use aarch64_paging::{MapError, Mapping};
+use abi::sync::Lock;
+use abi::{Error, Result};
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::ptr::NonNull;
+
+/// What may be done with a mapping. No permission has both writing and executing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Code.
+    Execute,
+    /// Constants.
+    Read,
+    /// Variables.
+    Write,
+    /// Device registers, in order and uncached.
+    Device,
+}
+
+impl Permission {
+    fn attributes(self) -> El1Attributes {
+        type A = El1Attributes;
+        let valid = A::VALID | A::ACCESSED | A::UXN;
+        // The memory types are those of MAIR_EL1 in `start.s`.
+        let memory = valid | A::ATTRIBUTE_INDEX_0 | A::INNER_SHAREABLE;
+        match self {
+            Self::Execute => memory | A::READ_ONLY,
+            Self::Read => memory | A::READ_ONLY | A::PXN,
+            Self::Write => memory | A::PXN,
+            Self::Device => valid | A::ATTRIBUTE_INDEX_1 | A::OUTER_SHAREABLE | A::PXN,
+        }
+    }
+}
+
+/// How the page tables themselves are reached: they live on the heap.
+struct Tables;
+
+impl Translation<El1Attributes> for Tables {
+    fn allocate_table(&mut self) -> (NonNull<PageTable<El1Attributes>>, PhysicalAddress) {
+        let table = PageTable::new();
+        (table, PhysicalAddress(layout::physical(table.as_ptr() as usize)))
+    }
+
+    unsafe fn deallocate_table(&mut self, table: NonNull<PageTable<El1Attributes>>) {
+        // SAFETY: `PageTable::new` allocated it on the heap with this layout; the caller is done with it.
+        unsafe { alloc::alloc::dealloc(table.as_ptr().cast(), core::alloc::Layout::new::<PageTable<El1Attributes>>()) }
+    }
+
+    fn physical_to_virtual(&self, address: PhysicalAddress) -> NonNull<PageTable<El1Attributes>> {
+        // The heap's first piece is part of the image, which the linear map leaves out.
+        let image = layout::physical(IMAGE)..layout::physical(super::image_end());
+        let place = if image.contains(&address.0) { address.0 - image.start + IMAGE } else { layout::linear(address.0) };
+        match NonNull::new(place as *mut _) {
+            Some(table) => table,
+            None => unreachable!("the upper half has no address 0"),
+        }
+    }
+}
+
+struct Space {
+    mapping: Mapping<Tables, El1And0>,
+    devices: ranges::Allocator,
+    stacks: ranges::Allocator,
+    modules: ranges::Allocator,
+}
+
+static SPACE: Lock<Option<Space>> = Lock::new(None);
+
+fn with<R>(action: impl FnOnce(&mut Space) -> R) -> R {
+    match SPACE.lock().as_mut() {
+        Some(space) => action(space),
+        None => unreachable!("memory::initialise comes before everything that maps"),
+    }
+}
+
+fn map_error(error: MapError) -> Error {
+    Error::Invalid(alloc::format!("the kernel can't map that: {error}"))
+}
+
+impl Space {
+    fn map(&mut self, place: Range<usize>, physical: usize, permission: Permission) -> Result<()> {
+        let region = MemoryRegion::new(place.start, place.end);
+        self.mapping
+            .map_range(&region, PhysicalAddress(physical), permission.attributes(), Constraints::empty())
+            .map_err(map_error)
+    }
+
+    fn unmap(&mut self, place: Range<usize>) {
+        let region = MemoryRegion::new(place.start, place.end);
+        let result =
+            self.mapping.map_range(&region, PhysicalAddress(0), El1Attributes::empty(), Constraints::empty());
+        if let Err(error) = result {
+            unreachable!("what is unmapped was mapped in pages before, but: {error}");
+        }
+    }
+}
+
+/// Makes the final page tables and switches to them: the image by section, `memory` (physical ranges) in the linear
+/// map, nothing else, and nothing at all in the lower half.
+///
+/// # Safety
+/// To be called once, on the boot tables. `memory` must be ordinary memory.
+pub unsafe fn initialise(memory: &[Range<usize>], sections: &[(Range<usize>, Permission)]) -> Result<()> {
+    let mapping = Mapping::with_asid_and_va_range(Tables, 0, 0, El1And0, VaRange::Upper);
+    let mut space = Space {
+        mapping,
+        devices: ranges::Allocator::new(DEVICES),
+        stacks: ranges::Allocator::new(STACKS),
+        modules: ranges::Allocator::new(MODULES),
+    };
+    for (section, permission) in sections {
+        space.map(section.clone(), layout::physical(section.start), *permission)?;
+    }
+    for range in memory {
+        space.map(LINEAR + range.start..LINEAR + range.end, range.start, Permission::Write)?;
+    }
+    let root = space.mapping.root_address().0;
+    let switch = layout::physical(switch_tables as *const () as usize);
+    // SAFETY: the boot tables map the image's first block at its physical address, where this function is; the new
+    // tables map the whole image where it runs now, with the permissions that its sections need.
+    unsafe {
+        let switch: unsafe extern "C" fn(usize) = core::mem::transmute(switch);
+        switch(root);
+    }
+    // The lower half: no walks, no tables.
+    TCR_EL1.modify(TCR_EL1::EPD0::DisableTTBR0Walks);
+    TTBR0_EL1.set(0);
+    // What can be written can't be executed, whatever a table says.
+    SCTLR_EL1.modify(SCTLR_EL1::WXN::Enable);
+    // SAFETY: drops what the processor remembers of the boot tables.
+    unsafe { core::arch::asm!("isb", "tlbi vmalle1", "dsb nsh", "isb", options(nostack, preserves_flags)) }
+    space.mapping.mark_active();
+    *SPACE.lock() = Some(space);
+    Ok(())
+}
+
+// Replaces the tables of the upper half while running in the lower: old and new entries for one address must never be
+// in use together (Arm ARM D8.16.1, break before make).
+core::arch::global_asm!(
+    ".section .text.switch_tables, \"ax\"",
+    ".global switch_tables",
+    "switch_tables:",
+    "    mrs     x1, tcr_el1",
+    "    orr     x2, x1, #(1 << 23)", // EPD1: no walks of the upper half
+    "    msr     tcr_el1, x2",
+    "    isb",
+    "    tlbi    vmalle1",
+    "    dsb     nsh",
+    "    isb",
+    "    dsb     ish",
+    "    msr     ttbr1_el1, x0",
+    "    msr     tcr_el1, x1",
+    "    isb",
+    "    ret",
+);
+
+unsafe extern "C" {
+    fn switch_tables(root: usize);
+}
+
+/// Registers of a device, mapped.
+pub struct DeviceMapping {
+    pages: Range<usize>,
+    /// Where the first register is.
+    pub start: NonNull<u8>,
+}
+
+impl DeviceMapping {
+    /// Maps the registers at `physical`.
+    ///
+    /// # Errors
+    /// When the address space is full.
+    pub fn new(physical: Range<usize>) -> Result<Self> {
+        let offset = physical.start % PAGE_SIZE;
+        let size = (physical.end - physical.start + offset).next_multiple_of(PAGE_SIZE);
+        with(|space| {
+            let start = space.devices.allocate(size, PAGE_SIZE).ok_or(Error::OutOfMemory(size))?;
+            let pages = start..start + size;
+            if let Err(error) = space.map(pages.clone(), physical.start - offset, Permission::Device) {
+                space.devices.free(pages.start);
+                return Err(error);
+            }
+            match NonNull::new((start + offset) as *mut u8) {
+                Some(start) => Ok(Self { pages, start }),
+                None => unreachable!("the upper half has no address 0"),
+            }
+        })
+    }
+}
+
+impl Drop for DeviceMapping {
+    fn drop(&mut self) {
+        with(|space| {
+            space.unmap(self.pages.clone());
+            space.devices.free(self.pages.start);
+        });
+    }
+}
+
+// SAFETY: an address, valid on every thread.
+unsafe impl Send for DeviceMapping {}
+
+/// A thread's stack with its guard.
+pub struct Stack {
+    slot: usize,
+    memory: Pages,
+}
+
+impl Stack {
+    /// Allocates a stack.
+    ///
+    /// # Errors
+    /// When memory or address space is used up.
+    pub fn new() -> Result<Self> {
+        let memory = Pages::new(STACK_SIZE / PAGE_SIZE)?;
+        with(|space| {
+            let slot = space.stacks.allocate(STACK_SLOT, STACK_SLOT).ok_or(Error::OutOfMemory(STACK_SLOT))?;
+            let place = slot + STACK_SIZE..slot + STACK_SLOT;
+            if let Err(error) = space.map(place, memory.physical(), Permission::Write) {
+                space.stacks.free(slot);
+                return Err(error);
+            }
+            Ok(Self { slot, memory })
+        })
+    }
+
+    /// The address above the first byte pushed.
+    pub fn end(&self) -> usize {
+        self.slot + STACK_SLOT
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        debug_assert_eq!(self.memory.pages, STACK_SIZE / PAGE_SIZE);
+        with(|space| {
+            space.unmap(self.slot + STACK_SIZE..self.slot + STACK_SLOT);
+            space.stacks.free(self.slot);
+        });
+    }
+}
+
+/// Contiguous pages of memory, owned. Written through the linear map, where they are never executable.
+pub struct Pages {
+    start: NonNull<u8>,
+    pages: usize,
+}
+
+impl Pages {
+    /// Allocates that many pages (or none), with any contents.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn new(pages: usize) -> Result<Self> {
+        if pages == 0 {
+            return Ok(Self { start: NonNull::dangling(), pages });
+        }
+        let start = frames::allocate(pages, PAGE_SIZE).ok_or(Error::OutOfMemory(pages * PAGE_SIZE))?;
+        Ok(Self { start, pages })
+    }
+
+    /// Their physical address.
+    pub fn physical(&self) -> usize {
+        layout::physical(self.start.as_ptr() as usize)
+    }
+
+    /// How many bytes they are.
+    pub fn size(&self) -> usize {
+        self.pages * PAGE_SIZE
+    }
+
+    /// Their bytes, through the linear map.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the pages are allocated, mapped writable in the linear map, and owned by `self`, which is borrowed
+        // exclusively. Any bytes are initialised as far as memory from firmware can be.
+        unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.size()) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: they were allocated in `new`, and owned since.
+        unsafe { frames::free(self.start, self.pages) }
+    }
+}
+
+// SAFETY: an address, valid on every thread.
+unsafe impl Send for Pages {}
+// SAFETY: a shared reference gives out addresses only.
+unsafe impl Sync for Pages {}
+
+/// A run of addresses for one module, in which its segments are mapped one by one.
+pub struct ModuleSpace {
+    place: Range<usize>,
+    mapped: Vec<Range<usize>>,
+}
+
+impl ModuleSpace {
+    /// Finds room for `size` bytes (whole pages).
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when the modules' part of the address space is full.
+    pub fn new(size: usize) -> Result<Self> {
+        let start = with(|space| space.modules.allocate(size, PAGE_SIZE)).ok_or(Error::OutOfMemory(size))?;
+        Ok(Self { place: start..start + size, mapped: Vec::new() })
+    }
+
+    /// The addresses.
+    pub fn place(&self) -> Range<usize> {
+        self.place.clone()
+    }
+
+    /// Maps `pages` at `offset` with the permission that they keep for good.
+    ///
+    /// # Errors
+    /// When they don't fit.
+    pub fn map(&mut self, offset: usize, pages: &Pages, permission: Permission) -> Result<()> {
+        let start = self.place.start + offset;
+        let place = start..start + pages.size();
+        if place.end > self.place.end || permission == Permission::Device {
+            return Err(Error::Invalid(alloc::format!("{place:x?} lies outside of the module")));
+        }
+        with(|space| space.map(place.clone(), pages.physical(), permission))?;
+        self.mapped.push(place);
+        Ok(())
+    }
+}
+
+impl Drop for ModuleSpace {
+    fn drop(&mut self) {
+        with(|space| {
+            for place in self.mapped.drain(..) {
+                space.unmap(place);
+            }
+            space.modules.free(self.place.start);
+        });
+    }
+}

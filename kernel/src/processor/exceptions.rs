@@ -1,0 +1,148 @@
+//! What the processor does when something interrupts it, and how a fatal exception is told.
+
+use crate::{interrupt, panic, thread};
+use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable, VBAR_EL1, Writeable};
+use core::fmt;
+
+core::arch::global_asm!(include_str!("exceptions.s"));
+
+/// The registers of the interrupted code, as `exceptions.s` saves them.
+#[repr(C)]
+pub struct Frame {
+    /// x0 to x30.
+    pub general: [u64; 31],
+    /// The stack pointer.
+    pub stack_pointer: u64,
+    /// Where the interrupted code goes on (ELR_EL1).
+    pub program_counter: u64,
+    /// The processor state that it goes on with (SPSR_EL1).
+    pub state: u64,
+}
+
+unsafe extern "C" {
+    static exception_vectors: u8;
+}
+
+/// Installs the vectors on this processor.
+pub fn install() {
+    VBAR_EL1.set(&raw const exception_vectors as u64);
+    aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn exception_interrupt(_frame: &mut Frame) {
+    interrupt::dispatch();
+    thread::preempt();
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn exception_synchronous(frame: &mut Frame) {
+    panic::fatal_exception(&Cause::read(), frame)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn exception_stack_overflowed(frame: &mut Frame) {
+    panic::fatal_exception(&Cause::StackOverflow(FAR_EL1.get()), frame)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn exception_unexpected(frame: &mut Frame, vector: u64) {
+    let cause = match vector {
+        7 => Cause::SystemError(ESR_EL1.get()),
+        _ => Cause::Vector(vector),
+    };
+    panic::fatal_exception(&cause, frame)
+}
+
+/// Why an exception was taken.
+pub enum Cause {
+    /// A synchronous exception: the contents of ESR_EL1 and FAR_EL1.
+    Synchronous {
+        /// ESR_EL1.
+        syndrome: u64,
+        /// FAR_EL1.
+        address: u64,
+    },
+    /// The stack pointer ran into the guard below the stack; FAR_EL1.
+    StackOverflow(u64),
+    /// An asynchronous bus error: ESR_EL1.
+    SystemError(u64),
+    /// An exception of a kind that can't happen here, by its place in the vector table.
+    Vector(u64),
+}
+
+impl Cause {
+    fn read() -> Self {
+        Self::Synchronous { syndrome: ESR_EL1.get(), address: FAR_EL1.get() }
+    }
+}
+
+/// The exception class of ESR_EL1 in words (Arm ARM D24.2.40).
+fn class(syndrome: u64) -> &'static str {
+    match (syndrome >> 26) & 0x3f {
+        0x00 => "undefined instruction",
+        0x07 => "use of floating-point or vector registers, which the kernel and its modules must not touch",
+        0x0d => "branch to a place that is no branch target",
+        0x0e => "illegal execution state",
+        0x1c => "pointer authentication failure",
+        0x20 | 0x21 => "instruction fetch",
+        0x22 => "misaligned program counter",
+        0x24 | 0x25 => "data access",
+        0x26 => "misaligned stack pointer",
+        0x2f => "bus error",
+        0x3c => "breakpoint instruction",
+        _ => "exception of an unexpected class",
+    }
+}
+
+/// The fault status code of an abort in words (Arm ARM D24.2.40, ISS encoding for Data Aborts).
+fn fault(syndrome: u64) -> &'static str {
+    match syndrome & 0x3f {
+        0x00..=0x03 => "address size fault",
+        0x04..=0x07 => "nothing is mapped there",
+        0x08..=0x0b => "the mapping's access flag is clear",
+        0x0c..=0x0f => "the mapping doesn't permit it",
+        0x10 | 0x14..=0x17 => "the bus refused it",
+        0x18 | 0x1c..=0x1f => "memory parity error",
+        0x21 => "it is misaligned for that kind of memory",
+        0x30 => "conflicting translations",
+        _ => "for a reason of its own",
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Synchronous { syndrome, address } => {
+                write!(formatter, "{}", class(syndrome))?;
+                match (syndrome >> 26) & 0x3f {
+                    0x20 | 0x21 => write!(formatter, " from {address:#018x}: {}", fault(syndrome))?,
+                    0x24 | 0x25 => {
+                        let direction = if syndrome & (1 << 6) != 0 { "write to" } else { "read from" };
+                        let hint = if address < 4096 { " (a null pointer)" } else { "" };
+                        write!(formatter, ", {direction} {address:#018x}{hint}: {}", fault(syndrome))?;
+                    }
+                    _ => {}
+                }
+                write!(formatter, " (ESR_EL1 {syndrome:#x})")
+            }
+            Self::StackOverflow(address) => write!(formatter, "stack overflow, access to {address:#018x}"),
+            Self::SystemError(syndrome) => write!(formatter, "asynchronous bus error (ESR_EL1 {syndrome:#x})"),
+            Self::Vector(vector) => write!(formatter, "exception through unused vector {vector}"),
+        }
+    }
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (row, registers) in self.general.chunks(4).enumerate() {
+            for (column, register) in registers.iter().enumerate() {
+                write!(formatter, "{}x{:<2} {register:016x}", if column == 0 { "" } else { "  " }, row * 4 + column)?;
+            }
+            if row < 7 {
+                writeln!(formatter)?;
+            }
+        }
+        write!(formatter, "  sp  {:016x}\npc  {:016x}  state {:08x}", self.stack_pointer, self.program_counter, self.state)
+    }
+}

@@ -1,0 +1,130 @@
+// The exception vectors (Arm ARM D1.3.1). The kernel runs at EL1 on SP_EL1 and takes exceptions from itself only.
+//
+// Stacks are the upper half of a naturally aligned 64 KiB slot, with a guard in the lower half: bit 15 of the stack
+// pointer tells an overflow before anything is written.
+
+.equ FRAME,      272
+.equ STACK_BIT,  15
+
+.macro save
+    stp     x0, x1, [sp]
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    add     x0, sp, #FRAME
+    stp     x30, x0, [sp, #240]
+    mrs     x0, elr_el1
+    mrs     x1, spsr_el1
+    stp     x0, x1, [sp, #256]
+.endm
+
+.macro vector handler
+    .balign 0x80
+    sub     sp, sp, #FRAME
+    // Look at sp without a register to spare: sp' = sp + x0, x0' = sp.
+    add     sp, sp, x0
+    sub     x0, sp, x0
+    tbz     x0, #STACK_BIT, exception_stack_overflow
+    sub     x0, sp, x0
+    sub     sp, sp, x0
+    b       \handler
+.endm
+
+.macro unexpected kind
+    .balign 0x80
+    sub     sp, sp, #FRAME
+    save
+    mov     x0, sp
+    mov     x1, #\kind
+    bl      exception_unexpected
+    b       .
+.endm
+
+.section .text.exception_vectors, "ax"
+.balign 0x800
+.global exception_vectors
+exception_vectors:
+    unexpected 0
+    unexpected 1
+    unexpected 2
+    unexpected 3
+    vector  synchronous
+    vector  interrupt
+    unexpected 6
+    unexpected 7
+    unexpected 8
+    unexpected 9
+    unexpected 10
+    unexpected 11
+    unexpected 12
+    unexpected 13
+    unexpected 14
+    unexpected 15
+
+synchronous:
+    save
+    mov     x0, sp
+    bl      exception_synchronous
+    b       restore
+
+interrupt:
+    save
+    mov     x0, sp
+    bl      exception_interrupt
+
+restore:
+    ldp     x0, x1, [sp, #256]
+    msr     elr_el1, x0
+    msr     spsr_el1, x1
+    ldp     x2, x3, [sp, #16]
+    ldp     x4, x5, [sp, #32]
+    ldp     x6, x7, [sp, #48]
+    ldp     x8, x9, [sp, #64]
+    ldp     x10, x11, [sp, #80]
+    ldp     x12, x13, [sp, #96]
+    ldp     x14, x15, [sp, #112]
+    ldp     x16, x17, [sp, #128]
+    ldp     x18, x19, [sp, #144]
+    ldp     x20, x21, [sp, #160]
+    ldp     x22, x23, [sp, #176]
+    ldp     x24, x25, [sp, #192]
+    ldp     x26, x27, [sp, #208]
+    ldp     x28, x29, [sp, #224]
+    ldr     x30, [sp, #240]
+    ldp     x0, x1, [sp]
+    add     sp, sp, #FRAME
+    eret
+
+// The stack is used up: report it from another one. x0 holds the stack pointer, sp the sum of both.
+exception_stack_overflow:
+    msr     tpidrro_el0, x0             // the thread's stack pointer
+    sub     x0, sp, x0
+    msr     tpidr_el0, x0               // the thread's x0
+    adrp    x0, exception_stack_end
+    mov     sp, x0
+    mrs     x0, tpidr_el0
+    sub     sp, sp, #FRAME
+    save
+    mrs     x0, tpidrro_el0
+    add     x0, x0, #FRAME
+    str     x0, [sp, #248]
+    mov     x0, sp
+    bl      exception_stack_overflowed
+    b       .
+
+.section .bss.exception_stack, "aw", %nobits
+.balign 4096
+    .skip   16384
+exception_stack_end:
+    .skip   4096

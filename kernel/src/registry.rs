@@ -1,0 +1,298 @@
+//! Who publishes what: the nodes of the device tree, the devices behind buses, the services.
+//!
+//! A [`ProviderId`] is a place in this list, for good: the object that lives there may come, go and be replaced.
+
+use crate::thread;
+use abi::event::Signal;
+use abi::registry::ProviderId;
+use abi::sync::Lock;
+use abi::system::{DeviceState, DeviceStatus};
+use abi::{Class, Driver, Error, Interface, Provides, Result, Service};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+
+/// The live object behind a provider.
+pub enum Object {
+    /// A device's driver.
+    Driver(Box<dyn Driver>),
+    /// A running service.
+    Service(Box<dyn Service>),
+}
+
+impl Object {
+    fn provides(&self) -> &dyn Provides {
+        match self {
+            Self::Driver(driver) => &**driver,
+            Self::Service(service) => &**service,
+        }
+    }
+}
+
+/// What a provider stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A node of the device tree, by its index there.
+    Node(usize),
+    /// A device behind a bus, which has its resources from the bus's node.
+    Child {
+        /// The bus.
+        bus: ProviderId,
+        /// The bus's node.
+        node: usize,
+    },
+    /// A service.
+    Service,
+}
+
+struct Provider {
+    name: String,
+    compatible: Vec<String>,
+    kind: Kind,
+    module: Option<String>,
+    state: DeviceState,
+    // Boxed, because it is borrowed outside of the lock.
+    object: Option<Box<Object>>,
+    /// How many have borrowed the object.
+    users: usize,
+    /// Nobody may borrow it any more.
+    leaving: bool,
+}
+
+struct Registry {
+    providers: Vec<Provider>,
+    watchers: Vec<(Class, Signal)>,
+}
+
+static REGISTRY: Lock<Registry> = Lock::new(Registry { providers: Vec::new(), watchers: Vec::new() });
+
+impl Registry {
+    fn get(&mut self, id: ProviderId) -> Option<&mut Provider> {
+        self.providers.get_mut(id.raw() as usize)
+    }
+
+    fn ids(&self) -> impl Iterator<Item = (ProviderId, &Provider)> {
+        self.providers.iter().enumerate().map(|(index, provider)| (ProviderId::from_raw(index as u32), provider))
+    }
+}
+
+/// Adds a provider, or finds the one of that name and kind.
+pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState) -> ProviderId {
+    let mut registry = REGISTRY.lock();
+    if kind != (Kind::Service) || !registry.providers.is_empty() {
+        let known = registry.ids().find(|(_, provider)| provider.name == name && provider.kind == kind);
+        if let (Some((id, _)), false) = (known, matches!(kind, Kind::Node(_))) {
+            if let Some(provider) = registry.get(id) {
+                provider.state = state;
+                provider.compatible = compatible;
+            }
+            return id;
+        }
+    }
+    let id = ProviderId::from_raw(registry.providers.len() as u32);
+    registry.providers.push(Provider {
+        name,
+        compatible,
+        kind,
+        module: None,
+        state,
+        object: None,
+        users: 0,
+        leaving: false,
+    });
+    id
+}
+
+/// All providers.
+pub fn all() -> Vec<ProviderId> {
+    REGISTRY.lock().ids().map(|(id, _)| id).collect()
+}
+
+/// The provider that stands for a node of the device tree.
+pub fn by_node(node: usize) -> Option<ProviderId> {
+    REGISTRY.lock().ids().find(|(_, provider)| provider.kind == Kind::Node(node)).map(|(id, _)| id)
+}
+
+/// A node's path, a child's, or a service's name.
+pub fn name(id: ProviderId) -> String {
+    REGISTRY.lock().get(id).map_or_else(String::new, |provider| provider.name.clone())
+}
+
+/// What a provider stands for.
+pub fn kind(id: ProviderId) -> Option<Kind> {
+    REGISTRY.lock().get(id).map(|provider| provider.kind.clone())
+}
+
+/// What became of a provider.
+pub fn state(id: ProviderId) -> Option<DeviceState> {
+    REGISTRY.lock().get(id).map(|provider| provider.state.clone())
+}
+
+/// What a provider may be claimed by.
+pub fn compatible(id: ProviderId) -> Vec<String> {
+    REGISTRY.lock().get(id).map_or_else(Vec::new, |provider| provider.compatible.clone())
+}
+
+/// Notes what became of a provider.
+pub fn set_state(id: ProviderId, module: Option<&str>, state: DeviceState) {
+    let mut registry = REGISTRY.lock();
+    if let Some(provider) = registry.get(id) {
+        provider.module = module.map(Into::into);
+        provider.state = state;
+    }
+}
+
+/// All providers that a module has its objects behind.
+pub fn of_module(module: &str) -> Vec<ProviderId> {
+    let registry = REGISTRY.lock();
+    registry
+        .ids()
+        .filter(|(_, provider)| provider.object.is_some() && provider.module.as_deref() == Some(module))
+        .map(|(id, _)| id)
+        .collect()
+}
+
+/// The children of a bus that are bound.
+pub fn bound_children(bus: ProviderId) -> Vec<ProviderId> {
+    let registry = REGISTRY.lock();
+    let is_child = |provider: &Provider| matches!(provider.kind, Kind::Child { bus: parent, .. } if parent == bus);
+    registry.ids().filter(|(_, provider)| provider.object.is_some() && is_child(provider)).map(|(id, _)| id).collect()
+}
+
+/// Publishes what `object` offers.
+pub fn publish(id: ProviderId, module: &str, object: Object) {
+    let classes: Vec<Class> = object.provides().classes().to_vec();
+    let mut registry = REGISTRY.lock();
+    if let Some(provider) = registry.get(id) {
+        provider.object = Some(Box::new(object));
+        provider.leaving = false;
+        provider.module = Some(module.into());
+        provider.state = DeviceState::Bound;
+    }
+    drop(registry);
+    notify(&classes);
+}
+
+/// Takes away what a provider publishes, once nobody borrows it any more.
+pub fn withdraw(id: ProviderId) -> Option<Box<Object>> {
+    loop {
+        let mut registry = REGISTRY.lock();
+        let provider = registry.get(id)?;
+        provider.leaving = true;
+        if provider.users == 0 {
+            let object = provider.object.take()?;
+            drop(registry);
+            notify(object.provides().classes());
+            return Some(object);
+        }
+        drop(registry);
+        thread::yield_now();
+    }
+}
+
+/// Raises `signal` whenever what is published under `class` changes.
+pub fn watch(class: Class, signal: Signal) {
+    REGISTRY.lock().watchers.push((class, signal));
+}
+
+fn notify(classes: &[Class]) {
+    let mut registry = REGISTRY.lock();
+    registry.watchers.retain(|(_, signal)| thread::event_is_live(*signal));
+    let signals: Vec<Signal> =
+        registry.watchers.iter().filter(|(class, _)| classes.contains(class)).map(|(_, signal)| *signal).collect();
+    drop(registry);
+    signals.into_iter().for_each(Signal::raise);
+}
+
+/// All that publish under `class` now.
+pub fn providers(class: Class) -> Vec<ProviderId> {
+    let registry = REGISTRY.lock();
+    let publishes = |provider: &Provider| match &provider.object {
+        Some(object) if !provider.leaving => object.provides().classes().contains(&class),
+        _ => false,
+    };
+    registry.ids().filter(|(_, provider)| publishes(provider)).map(|(id, _)| id).collect()
+}
+
+/// How things stand, for people. Services are no devices.
+pub fn devices() -> Vec<DeviceStatus> {
+    let registry = REGISTRY.lock();
+    let is_device = |provider: &&Provider| provider.kind != Kind::Service;
+    let status = |provider: &Provider| DeviceStatus {
+        path: provider.name.clone(),
+        compatible: provider.compatible.clone(),
+        module: provider.module.clone(),
+        state: provider.state.clone(),
+    };
+    registry.providers.iter().filter(is_device).map(status).collect()
+}
+
+/// A provider's object, borrowed: it can't be removed as long as this lives.
+pub struct Borrowed {
+    id: ProviderId,
+    object: NonNull<Object>,
+}
+
+impl Borrowed {
+    /// Borrows the object behind `id`.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] when there is none.
+    pub fn new(id: ProviderId) -> Result<Self> {
+        let mut registry = REGISTRY.lock();
+        let provider = registry.get(id).filter(|provider| !provider.leaving).ok_or(Error::Gone)?;
+        let object = NonNull::from(provider.object.as_deref().ok_or(Error::Gone)?);
+        provider.users += 1;
+        Ok(Self { id, object })
+    }
+
+    fn object(&self) -> &Object {
+        // SAFETY: the object is boxed and shared only; `withdraw` takes it when `users` is 0, and `self` counts.
+        unsafe { self.object.as_ref() }
+    }
+
+    /// Its interface of `class`.
+    pub fn interface(&self, class: Class) -> Option<Interface<'_>> {
+        self.object().provides().interface(class)
+    }
+
+    /// Passes interrupt number `index` on to it.
+    pub fn interrupt(&self, index: usize) {
+        if let Object::Driver(driver) = self.object() {
+            driver.interrupt(index);
+        }
+    }
+
+    /// Keeps it borrowed until [`release`], and returns its interface of `class`.
+    ///
+    /// # Safety
+    /// The reference must not be used after the release.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] when it has no such interface.
+    pub unsafe fn keep(self, class: Class) -> Result<Interface<'static>> {
+        // SAFETY: the object lives until `users` is 0, and this borrow's count is only taken away by `release`.
+        let object: &'static Object = unsafe { self.object.as_ref() };
+        let interface = object.provides().interface(class).ok_or(Error::Gone)?;
+        core::mem::forget(self);
+        Ok(interface)
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        // SAFETY: `self` counts once.
+        unsafe { release(self.id) }
+    }
+}
+
+/// Ends one [`Borrowed::keep`].
+///
+/// # Safety
+/// To be called once for each.
+pub unsafe fn release(id: ProviderId) {
+    if let Some(provider) = REGISTRY.lock().get(id) {
+        provider.users = provider.users.saturating_sub(1);
+    }
+}

@@ -1,0 +1,230 @@
+//! What modules hold of the kernel's: register mappings, interrupts, DMA memory. The ledger.
+
+use crate::machine::Machine;
+use crate::memory::frames;
+use crate::memory::layout::{self, PAGE_SIZE};
+use crate::memory::space::DeviceMapping;
+use crate::registry::{self, Kind};
+use crate::{interrupt, machine};
+use abi::dma::DmaBuffer;
+use abi::kernel::MappedRegisters;
+use abi::registry::ProviderId;
+use abi::sync::Lock;
+use abi::{Error, Result};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::ptr::NonNull;
+use devicetree::Node;
+
+struct Mapping {
+    identifier: u64,
+    owner: ProviderId,
+    physical: Range<usize>,
+    _mapping: DeviceMapping,
+}
+
+struct Ledger {
+    next: u64,
+    mappings: Vec<Mapping>,
+}
+
+static LEDGER: Lock<Ledger> = Lock::new(Ledger { next: 1, mappings: Vec::new() });
+
+/// The node that a provider has its resources from.
+pub fn node(machine: &Machine, provider: ProviderId) -> Option<Node<'_>> {
+    match registry::kind(provider)? {
+        Kind::Node(node) | Kind::Child { node, .. } => machine.tree.node(node),
+        Kind::Service => None,
+    }
+}
+
+fn with_node<R>(provider: ProviderId, resource: &str, index: usize, action: impl FnOnce(Node<'_>) -> Result<R>) -> Result<R> {
+    let missing = || Error::Missing { resource: resource.to_owned(), index };
+    let machine = machine::get().ok_or_else(missing)?;
+    action(node(machine, provider).ok_or_else(missing)?)
+}
+
+/// The device tree is at fault.
+fn tree_error(error: devicetree::Error) -> Error {
+    Error::Invalid(error.to_string())
+}
+
+/// Maps a node's registers.
+///
+/// # Errors
+/// See [`abi::Resources::registers`].
+pub fn map_registers(owner: ProviderId, index: usize) -> Result<MappedRegisters> {
+    let physical = with_node(owner, "registers", index, |node| {
+        let ranges = node.registers().map_err(tree_error)?;
+        let missing = Error::Missing { resource: "registers".to_owned(), index };
+        ranges.get(index).map(|range| range.address as usize..range.address.saturating_add(range.size) as usize).ok_or(missing)
+    })?;
+    if physical.is_empty() {
+        return Err(Error::Invalid(format!("registers {index} of the node are empty")));
+    }
+    let taken = |mapping: &Mapping| mapping.physical.start < physical.end && physical.start < mapping.physical.end;
+    if let Some(other) = LEDGER.lock().mappings.iter().find(|mapping| taken(mapping)) {
+        return Err(Error::Busy(format!("registers {physical:#x?}, which {} has,", registry::name(other.owner))));
+    }
+    let mapping = DeviceMapping::new(physical.clone())?;
+    let start = mapping.start;
+    let size = physical.len();
+    let mut ledger = LEDGER.lock();
+    let identifier = ledger.next;
+    ledger.next += 1;
+    ledger.mappings.push(Mapping { identifier, owner, physical, _mapping: mapping });
+    Ok(MappedRegisters { start, size, identifier })
+}
+
+/// Unmaps registers.
+///
+/// # Safety
+/// Nothing may refer to them any more.
+pub unsafe fn unmap_registers(identifier: u64) {
+    let mut ledger = LEDGER.lock();
+    let index = ledger.mappings.iter().position(|mapping| mapping.identifier == identifier);
+    let mapping = index.map(|index| ledger.mappings.swap_remove(index));
+    drop(ledger);
+    drop(mapping);
+}
+
+/// The controllers that a node's interrupts go to and that aren't bound yet, in words.
+pub fn missing_controller(node: Node<'_>) -> Option<abi::Result<alloc::string::String>> {
+    let interrupts = match node.interrupts() {
+        Ok(interrupts) => interrupts,
+        Err(error) => return Some(Err(tree_error(error))),
+    };
+    for interrupt in interrupts {
+        let controller = registry::by_node(interrupt.controller.index());
+        let is_bound = controller.and_then(registry::state) == Some(abi::system::DeviceState::Bound);
+        if !is_bound {
+            return Some(Ok(format!("interrupt controller {}", interrupt.controller.path())));
+        }
+    }
+    None
+}
+
+/// Takes a node's interrupt.
+///
+/// # Errors
+/// See [`abi::Resources::interrupt`].
+pub fn claim_interrupt(owner: ProviderId, index: usize) -> Result<u64> {
+    with_node(owner, "interrupt", index, |node| {
+        let (controller, specifier) = interrupt_of(node, index)?;
+        interrupt::claim_for_driver(controller, &specifier, owner, index).map(u64::from)
+    })
+}
+
+/// The controller of a node's interrupt, and the cells that tell it which line is meant.
+///
+/// # Errors
+/// As [`claim_interrupt`].
+pub fn interrupt_of(node: Node<'_>, index: usize) -> Result<(ProviderId, Vec<u32>)> {
+    let missing = Error::Missing { resource: "interrupt".to_owned(), index };
+    let interrupts = node.interrupts().map_err(tree_error)?;
+    let interrupt = interrupts.get(index).ok_or(missing)?;
+    let controller = registry::by_node(interrupt.controller.index())
+        .ok_or_else(|| Error::Deferred(format!("interrupt controller {}", interrupt.controller.path())))?;
+    Ok((controller, interrupt.specifier.to_vec()))
+}
+
+/// Allocates zeroed memory for a node's device.
+///
+/// # Errors
+/// See [`abi::dma::Dma::allocate`].
+pub fn allocate_dma(owner: ProviderId, size: usize, alignment: usize) -> Result<DmaBuffer> {
+    if size == 0 || !alignment.is_power_of_two() {
+        return Err(Error::Invalid(format!("{size} bytes of DMA memory aligned to {alignment}")));
+    }
+    // Freeing goes by the size alone, and a piece is aligned to its size.
+    let size = if size < PAGE_SIZE { size.max(alignment) } else { size };
+    let memory = DmaMemory::of_size(size).ok_or(Error::OutOfMemory(size))?;
+    let start = memory.allocate(alignment).ok_or(Error::OutOfMemory(size))?;
+    let physical = layout::physical(start.as_ptr() as usize) as u64;
+    let windows = with_node(owner, "DMA window", 0, |node| node.dma_windows().map_err(tree_error));
+    let address = windows.and_then(|windows| {
+        let fits = |window: &&devicetree::DmaWindow| {
+            physical.checked_sub(window.address).is_some_and(|offset| {
+                offset.checked_add(size as u64).is_some_and(|end| window.size == u64::MAX || end <= window.size)
+            })
+        };
+        let window = windows.iter().find(fits).ok_or(Error::OutOfMemory(size))?;
+        Ok(physical - window.address + window.bus)
+    });
+    match address {
+        // SAFETY: the memory was just allocated and zeroed, `free_dma` frees it, and the tree says how the device
+        // sees it.
+        Ok(address) => Ok(unsafe { DmaBuffer::from_raw(start, size, address) }),
+        Err(error) => {
+            // SAFETY: just allocated, with this size and alignment, and not used.
+            unsafe { free_dma(start, size) };
+            Err(error)
+        }
+    }
+}
+
+/// How DMA memory is taken: small pieces from the heap, whole pages from the frames.
+enum DmaMemory {
+    Heap(core::alloc::Layout),
+    Pages(usize),
+}
+
+impl DmaMemory {
+    /// No piece shares a cache line with another: 64 bytes on the cores of interest.
+    const CACHE_LINE: usize = 64;
+
+    fn of_size(size: usize) -> Option<Self> {
+        let rounded = size.checked_next_power_of_two()?.max(Self::CACHE_LINE);
+        if rounded >= PAGE_SIZE {
+            return Some(Self::Pages(size.div_ceil(PAGE_SIZE)));
+        }
+        core::alloc::Layout::from_size_align(rounded, rounded).ok().map(Self::Heap)
+    }
+
+    fn allocate(&self, alignment: usize) -> Option<NonNull<u8>> {
+        match *self {
+            // SAFETY: the size isn't 0.
+            Self::Heap(layout) => NonNull::new(unsafe { alloc::alloc::alloc_zeroed(layout) }),
+            Self::Pages(pages) => {
+                let start = frames::allocate(pages, alignment)?;
+                // SAFETY: that many pages were just allocated and are mapped writable.
+                unsafe { start.as_ptr().write_bytes(0, pages * PAGE_SIZE) };
+                Some(start)
+            }
+        }
+    }
+}
+
+/// Frees what [`allocate_dma`] allocated.
+///
+/// # Safety
+/// Nothing may refer to it any more.
+pub unsafe fn free_dma(start: NonNull<u8>, size: usize) {
+    match DmaMemory::of_size(size) {
+        // SAFETY: memory of this size was allocated with this layout, and the caller is done with it.
+        Some(DmaMemory::Heap(layout)) => unsafe { alloc::alloc::dealloc(start.as_ptr(), layout) },
+        // SAFETY: memory of this size was allocated as this many pages, and the caller is done with it.
+        Some(DmaMemory::Pages(pages)) => unsafe { frames::free(start, pages) },
+        None => {}
+    }
+}
+
+/// Takes back all that `owner` still holds; says so if that is anything.
+pub fn release_all(owner: ProviderId) {
+    let interrupts = interrupt::release_all(owner);
+    let mut ledger = LEDGER.lock();
+    let (theirs, others) = core::mem::take(&mut ledger.mappings).into_iter().partition(|mapping| mapping.owner == owner);
+    ledger.mappings = others;
+    drop(ledger);
+    let theirs: Vec<Mapping> = theirs;
+    if interrupts + theirs.len() > 0 {
+        log::warn!(
+            "{}: its module left {interrupts} interrupts and {} register mappings behind; they are taken back",
+            registry::name(owner),
+            theirs.len()
+        );
+    }
+}

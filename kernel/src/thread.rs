@@ -1,0 +1,421 @@
+//! Threads, and the events that they wait for.
+//!
+//! One processor runs them for now, in the order in which they become ready; a thread that an interrupt makes ready
+//! preempts the one that was interrupted.
+
+use crate::memory::space::Stack;
+use crate::processor::context::{self, Context};
+use crate::{processor, time};
+use abi::event::{Signal, Wake};
+use abi::registry::ProviderId;
+use abi::sync::{InterruptsMasked, Lock, LockGuard};
+use abi::time::Instant;
+use abi::{Error, Result};
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+type Index = usize;
+
+/// The thread that started the kernel, which runs when no other can.
+const IDLE: Index = 0;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Running, or in the queue.
+    Ready,
+    Blocked,
+    Finished,
+}
+
+struct Thread {
+    name: String,
+    /// On whose behalf it runs.
+    owner: Option<ProviderId>,
+    state: State,
+    context: Context,
+    /// None for the idle thread.
+    _stack: Option<Stack>,
+    body: Option<Box<dyn FnOnce() + Send>>,
+    deadline: Option<Instant>,
+    /// Why it was woken.
+    timed_out: bool,
+    /// Its module is being removed.
+    stopping: bool,
+    /// How many calls into modules it is within.
+    guarded: usize,
+    /// What the panic that is being unwound said.
+    panic: Option<String>,
+}
+
+struct EventSlot {
+    generation: u32,
+    live: bool,
+    raised: bool,
+    waiters: Vec<Index>,
+}
+
+struct Scheduler {
+    // Boxed, because a suspended thread's context is written through a pointer.
+    threads: Vec<Option<Box<Thread>>>,
+    running: Index,
+    ready: VecDeque<Index>,
+    sleepers: BTreeSet<(Instant, Index)>,
+    events: Vec<EventSlot>,
+    /// An interrupt has made a thread ready.
+    preempt: bool,
+}
+
+static SCHEDULER: Lock<Scheduler> = Lock::new(Scheduler {
+    threads: Vec::new(),
+    running: IDLE,
+    ready: VecDeque::new(),
+    sleepers: BTreeSet::new(),
+    events: Vec::new(),
+    preempt: false,
+});
+
+impl Scheduler {
+    fn thread(&mut self, index: Index) -> &mut Thread {
+        match self.threads.get_mut(index) {
+            Some(Some(thread)) => thread,
+            _ => unreachable!("thread {index} is in a queue and doesn't exist"),
+        }
+    }
+
+    fn running(&mut self) -> &mut Thread {
+        self.thread(self.running)
+    }
+
+    fn wake(&mut self, index: Index, timed_out: bool) {
+        let thread = self.thread(index);
+        if thread.state != State::Blocked {
+            return;
+        }
+        thread.state = State::Ready;
+        thread.timed_out = timed_out;
+        if let Some(deadline) = thread.deadline.take() {
+            self.sleepers.remove(&(deadline, index));
+            self.arm_timer();
+        }
+        self.ready.push_back(index);
+        self.preempt = true;
+    }
+
+    fn arm_timer(&self) {
+        time::set_deadline(self.sleepers.first().map(|(deadline, _)| *deadline));
+    }
+
+    fn event(&mut self, signal: Signal) -> Option<&mut EventSlot> {
+        let (index, generation) = (signal.raw() as u32, (signal.raw() >> 32) as u32);
+        self.events.get_mut(index as usize).filter(|event| event.live && event.generation == generation)
+    }
+
+    fn add(&mut self, thread: Thread) -> Index {
+        let index = self.threads.iter().position(Option::is_none).unwrap_or(self.threads.len());
+        let thread = Some(Box::new(thread));
+        match self.threads.get_mut(index) {
+            Some(slot) => *slot = thread,
+            None => self.threads.push(thread),
+        }
+        index
+    }
+}
+
+/// Makes the calling code the idle thread. To be called once, before anything else here.
+pub fn initialise() {
+    let mut scheduler = SCHEDULER.lock();
+    let idle = Thread {
+        name: "idle".to_owned(),
+        owner: None,
+        state: State::Ready,
+        context: Context::default(),
+        _stack: None,
+        body: None,
+        deadline: None,
+        timed_out: false,
+        stopping: false,
+        guarded: 0,
+        panic: None,
+    };
+    scheduler.add(idle);
+}
+
+/// Starts a thread on behalf of `owner`.
+///
+/// # Errors
+/// When there is no memory for its stack.
+pub fn spawn(name: &str, owner: Option<ProviderId>, body: Box<dyn FnOnce() + Send>) -> Result<()> {
+    let stack = Stack::new()?;
+    let stack_end = stack.end();
+    let mut scheduler = SCHEDULER.lock();
+    let index = scheduler.add(Thread {
+        name: name.to_owned(),
+        owner,
+        state: State::Ready,
+        context: Context::default(),
+        _stack: Some(stack),
+        body: Some(body),
+        deadline: None,
+        timed_out: false,
+        stopping: false,
+        guarded: 0,
+        panic: None,
+    });
+    // SAFETY: the stack was made for this thread and is freed only after it has finished.
+    scheduler.thread(index).context = unsafe { Context::new(stack_end, enter, index) };
+    scheduler.ready.push_back(index);
+    Ok(())
+}
+
+extern "C" fn enter(index: usize) -> ! {
+    // SAFETY: `switch` comes here with interrupts masked and no lock held.
+    unsafe { processor::unmask_interrupts() };
+    let body = SCHEDULER.lock().thread(index).body.take();
+    if let Some(body) = body {
+        if let Err(message) = guarded(body) {
+            log::error!("thread '{}' panicked: {message}", SCHEDULER.lock().thread(index).name);
+        }
+    }
+    let masked = InterruptsMasked::new();
+    SCHEDULER.lock().thread(index).state = State::Finished;
+    switch(&masked);
+    unreachable!("a finished thread was resumed")
+}
+
+/// Gives the processor to the next thread that is ready. The caller has put the running thread where it belongs.
+fn switch(_masked: &InterruptsMasked) {
+    let mut scheduler = SCHEDULER.lock();
+    scheduler.preempt = false;
+    let previous = scheduler.running;
+    let next = scheduler.ready.pop_front().unwrap_or(IDLE);
+    if next == previous {
+        return;
+    }
+    scheduler.running = next;
+    let from = &raw mut scheduler.thread(previous).context;
+    let to = scheduler.thread(next).context;
+    drop(scheduler);
+    // SAFETY: `next` isn't running, so its context is the one that it was suspended or made with; `from` points into a
+    // boxed thread, which is dropped only once it has finished. The caller has masked interrupts.
+    unsafe { context::switch(from, to) };
+    // Another thread now: the one that was just left may be finished, and nobody is on its stack any more.
+    let finished = {
+        let mut scheduler = SCHEDULER.lock();
+        let ended = |slot: &Option<Box<Thread>>| slot.as_ref().is_some_and(|thread| thread.state == State::Finished);
+        scheduler.threads.iter().position(ended).and_then(|index| scheduler.threads.get_mut(index)?.take())
+    };
+    drop(finished);
+}
+
+/// Blocks the running thread; `scheduler` has been told by whom it will be woken. True if the deadline passed first.
+fn block(
+    masked: &InterruptsMasked,
+    mut scheduler: LockGuard<'_, Scheduler>,
+    deadline: Option<Instant>,
+) -> Result<bool> {
+    let index = scheduler.running;
+    let thread = scheduler.running();
+    if thread.stopping {
+        return Err(Error::Stopping);
+    }
+    thread.state = State::Blocked;
+    thread.deadline = deadline;
+    if let Some(deadline) = deadline {
+        scheduler.sleepers.insert((deadline, index));
+        scheduler.arm_timer();
+    }
+    drop(scheduler);
+    switch(masked);
+    let mut scheduler = SCHEDULER.lock();
+    let thread = scheduler.running();
+    if thread.stopping { Err(Error::Stopping) } else { Ok(thread.timed_out) }
+}
+
+/// Lets the other threads that are ready run first.
+pub fn yield_now() {
+    let masked = InterruptsMasked::new();
+    let mut scheduler = SCHEDULER.lock();
+    let index = scheduler.running;
+    if index != IDLE {
+        scheduler.ready.push_back(index);
+    }
+    drop(scheduler);
+    switch(&masked);
+}
+
+/// At the end of an interrupt: gives way to a thread that the interrupt has made ready.
+pub fn preempt() {
+    if SCHEDULER.lock().preempt {
+        yield_now();
+    }
+}
+
+/// The timer's interrupt: wakes all whose deadline has passed.
+pub fn timer_interrupt() {
+    let now = time::now();
+    let mut scheduler = SCHEDULER.lock();
+    while let Some(&(deadline, index)) = scheduler.sleepers.first() {
+        if deadline > now {
+            break;
+        }
+        scheduler.wake(index, true);
+    }
+    scheduler.arm_timer();
+}
+
+/// What the processor does when there is nothing to do: sleeps until an interrupt comes.
+pub fn idle() -> ! {
+    loop {
+        let masked = InterruptsMasked::new();
+        if SCHEDULER.lock().ready.is_empty() {
+            aarch64_cpu::asm::wfi();
+        } else {
+            switch(&masked);
+        }
+    }
+}
+
+/// Waits until `deadline`.
+///
+/// # Errors
+/// [`Error::Stopping`].
+pub fn sleep_until(deadline: Instant) -> Result<()> {
+    let masked = InterruptsMasked::new();
+    block(&masked, SCHEDULER.lock(), Some(deadline)).map(|_| ())
+}
+
+/// Makes an event.
+pub fn event_create() -> Signal {
+    let mut scheduler = SCHEDULER.lock();
+    let index = scheduler.events.iter().position(|event| !event.live).unwrap_or(scheduler.events.len());
+    if index == scheduler.events.len() {
+        scheduler.events.push(EventSlot { generation: 0, live: false, raised: false, waiters: Vec::new() });
+    }
+    let generation = scheduler.events.get_mut(index).map_or(0, |event| {
+        event.live = true;
+        event.raised = false;
+        event.generation
+    });
+    Signal::from_raw(u64::from(generation) << 32 | index as u64)
+}
+
+/// Ends an event; later signals do nothing.
+pub fn event_destroy(signal: Signal) {
+    if let Some(event) = SCHEDULER.lock().event(signal) {
+        event.live = false;
+        event.generation = event.generation.wrapping_add(1);
+    }
+}
+
+/// Whether an event hasn't been destroyed yet.
+pub fn event_is_live(signal: Signal) -> bool {
+    SCHEDULER.lock().event(signal).is_some()
+}
+
+/// Raises an event.
+pub fn event_raise(signal: Signal) {
+    let mut scheduler = SCHEDULER.lock();
+    let Some(event) = scheduler.event(signal) else { return };
+    event.raised = true;
+    while let Some(waiter) = scheduler.event(signal).and_then(|event| event.waiters.pop()) {
+        scheduler.wake(waiter, false);
+    }
+}
+
+/// Waits for an event.
+///
+/// # Errors
+/// [`Error::Stopping`], or [`Error::Gone`] for an event that has been destroyed.
+pub fn event_wait(signal: Signal, deadline: Option<Instant>) -> Result<Wake> {
+    loop {
+        let masked = InterruptsMasked::new();
+        let mut scheduler = SCHEDULER.lock();
+        let (index, stopping) = (scheduler.running, scheduler.running().stopping);
+        let event = scheduler.event(signal).ok_or(Error::Gone)?;
+        if stopping {
+            return Err(Error::Stopping);
+        }
+        if core::mem::take(&mut event.raised) {
+            return Ok(Wake::Raised);
+        }
+        if deadline.is_some_and(|deadline| deadline <= time::now()) {
+            return Ok(Wake::TimedOut);
+        }
+        event.waiters.push(index);
+        let timed_out = block(&masked, scheduler, deadline);
+        if let Some(event) = SCHEDULER.lock().event(signal) {
+            event.waiters.retain(|waiter| *waiter != index);
+        }
+        if timed_out? {
+            return Ok(Wake::TimedOut);
+        }
+    }
+}
+
+/// On whose behalf the running thread runs.
+pub fn owner() -> Option<ProviderId> {
+    SCHEDULER.lock().running().owner
+}
+
+/// Runs `action` on behalf of `owner`.
+pub fn on_behalf_of<R>(owner: ProviderId, action: impl FnOnce() -> R) -> R {
+    let before = SCHEDULER.lock().running().owner.replace(owner);
+    let result = action();
+    SCHEDULER.lock().running().owner = before;
+    result
+}
+
+/// Tells all threads of `owner` to end, and waits until they have.
+pub fn stop_all(owner: ProviderId) {
+    loop {
+        let mut scheduler = SCHEDULER.lock();
+        let theirs: Vec<Index> = (0..scheduler.threads.len())
+            .filter(|index| matches!(scheduler.threads.get(*index), Some(Some(thread)) if thread.owner == Some(owner) && thread.state != State::Finished))
+            .filter(|index| *index != scheduler.running)
+            .collect();
+        if theirs.is_empty() {
+            return;
+        }
+        for index in theirs {
+            scheduler.thread(index).stopping = true;
+            scheduler.wake(index, false);
+        }
+        drop(scheduler);
+        yield_now();
+    }
+}
+
+/// Runs code that may panic, such as a module's. A panic ends it, and its message is the error.
+pub fn guarded<R>(action: impl FnOnce() -> R) -> core::result::Result<R, String> {
+    SCHEDULER.lock().running().guarded += 1;
+    let result = unwinding::panic::catch_unwind(action);
+    let mut scheduler = SCHEDULER.lock();
+    let thread = scheduler.running();
+    thread.guarded -= 1;
+    result.map_err(|_| thread.panic.take().unwrap_or_default())
+}
+
+/// For the panic handler: keeps the message for [`guarded`], if the running thread is within it.
+pub fn note_panic(message: String) -> bool {
+    let Some(mut scheduler) = SCHEDULER.try_lock() else { return false };
+    if scheduler.threads.is_empty() {
+        return false;
+    }
+    let thread = scheduler.running();
+    if thread.guarded == 0 {
+        return false;
+    }
+    thread.panic = Some(message);
+    true
+}
+
+/// The running thread's name.
+pub fn name() -> String {
+    match SCHEDULER.try_lock() {
+        Some(mut scheduler) if !scheduler.threads.is_empty() => scheduler.running().name.clone(),
+        _ => "boot".to_owned(),
+    }
+}

@@ -1,0 +1,65 @@
+//! `x run`: boots what was built in QEMU.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::{Workspace, text_of};
+use crate::firmware;
+
+const QEMU: &str = "qemu-system-aarch64";
+
+/// The machine to run on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Board {
+    /// QEMU's own `virt`.
+    Virt,
+    /// The Raspberry Pi 4, model B.
+    RaspberryPi4,
+}
+
+impl Board {
+    /// The board with this name on the command line.
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "virt" => Ok(Self::Virt),
+            "rpi4" => Ok(Self::RaspberryPi4),
+            _ => bail!("there is no board {name:?}; there are virt and rpi4"),
+        }
+    }
+
+    fn arguments(self, workspace: &Workspace) -> Result<Vec<String>> {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        match self {
+            // Port 7 is the echo service's, for UDP and TCP; both can be reached at port 5007 of this machine.
+            Self::Virt => Ok(words(
+                "-M virt -cpu cortex-a72 -m 512M -nographic -kernel out/kernel.img -initrd out/initramfs.cpio \
+                 -netdev user,id=n0,hostfwd=udp:127.0.0.1:5007-:7,hostfwd=tcp:127.0.0.1:5007-:7 \
+                 -device virtio-net-device,netdev=n0",
+            )),
+            Self::RaspberryPi4 => {
+                if !text_of(Command::new(QEMU).args(["-machine", "help"]))?.contains("raspi4b") {
+                    bail!("this QEMU has no Raspberry Pi 4: that takes version 9 or later");
+                }
+                let device_tree = firmware::raspberry_pi_4_device_tree(workspace)?;
+                let device_tree = device_tree.strip_prefix(&workspace.root).unwrap_or(&device_tree);
+                let mut arguments =
+                    words("-M raspi4b -nographic -kernel out/kernel.img -initrd out/initramfs.cpio -dtb");
+                arguments.push(device_tree.display().to_string());
+                Ok(arguments)
+            }
+        }
+    }
+}
+
+/// Replaces this program by QEMU with what was built, on the given board, after printing its command line.
+pub fn run(workspace: &Workspace, board: Board, more: &[&str]) -> Result<()> {
+    let mut arguments = board.arguments(workspace)?;
+    arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+    println!("{QEMU} {}", arguments.join(" "));
+    println!("(leave with Ctrl-A X)");
+    let error = Command::new(QEMU).args(&arguments).current_dir(&workspace.root as &Path).exec();
+    Err(error).context("cannot start qemu-system-aarch64")
+}

@@ -1,0 +1,76 @@
+//! What an rlib holds: the compiler's record of what it was compiled against, and the symbols of its object files.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use object::read::archive::ArchiveFile;
+use object::read::elf::ElfFile64;
+use object::{LittleEndian, Object, ObjectSymbol};
+
+use crate::cargo::text_of;
+use crate::files;
+
+/// A crate as the metadata of another crate names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dependency {
+    /// Its name.
+    pub name: String,
+    /// Its strict version hash: another for every change that a dependent could notice.
+    pub hash: String,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+/// The crates that the rlib was compiled against, directly or through others, as rustc recorded them in it.
+///
+/// The record is kept in the folder `cache` for as long as it is newer than the rlib: reading one takes rustc some time.
+pub fn dependencies(rlib: &Path, cache: &Path) -> Result<Vec<Dependency>> {
+    let name = rlib.file_stem().with_context(|| format!("{} has no name", rlib.display()))?;
+    let kept = cache.join(name).with_extension("dependencies");
+    if files::outdated(&kept, [rlib])? {
+        let record = text_of(Command::new("rustc").arg("-Zls=root").arg(rlib))?;
+        files::write(&kept, record.as_bytes())?;
+    }
+    parse(&std::fs::read_to_string(&kept)?, rlib.parent().unwrap_or(rlib))
+        .with_context(|| format!("cannot understand what rustc -Zls=root says of {}", rlib.display()))
+}
+
+/// Reads lines such as `4 abi-d6dbff1a3c932714 hash 994b1fc5… host_hash None kind Unconditional public`.
+fn parse(record: &str, folder: &Path) -> Result<Vec<Dependency>> {
+    let (_, list) = record.split_once("=External Dependencies=\n").context("it has no list of dependencies")?;
+    let mut dependencies = Vec::new();
+    for line in list.lines().take_while(|line| !line.is_empty()) {
+        let words: Vec<_> = line.split(' ').collect();
+        let [_, stem, "hash", hash, ..] = words.as_slice() else { anyhow::bail!("the line {line:?}") };
+        let (name, _) = stem.rsplit_once('-').with_context(|| format!("the crate {stem:?}"))?;
+        let path = folder.join(format!("lib{stem}.rlib"));
+        dependencies.push(Dependency { name: name.to_owned(), hash: (*hash).to_owned(), path });
+    }
+    Ok(dependencies)
+}
+
+/// A global symbol of an rlib's object files.
+pub struct GlobalSymbol {
+    /// Its mangled name.
+    pub name: String,
+    /// Whether the rlib defines it, and doesn't only refer to it.
+    pub defined: bool,
+}
+
+/// The global symbols of the rlib, weak ones left out: those are for the unwinder's own use.
+pub fn global_symbols(rlib: &Path) -> Result<Vec<GlobalSymbol>> {
+    let contents = std::fs::read(rlib).with_context(|| format!("cannot read {}", rlib.display()))?;
+    let mut symbols = Vec::new();
+    for member in ArchiveFile::parse(contents.as_slice())?.members() {
+        let member = member?;
+        if !member.name().ends_with(b".o") {
+            continue;
+        }
+        let elf = ElfFile64::<LittleEndian>::parse(member.data(contents.as_slice())?)?;
+        for symbol in elf.symbols().filter(|symbol| symbol.is_global() && !symbol.is_weak()) {
+            symbols.push(GlobalSymbol { name: symbol.name()?.to_owned(), defined: !symbol.is_undefined() });
+        }
+    }
+    Ok(symbols)
+}

@@ -1,0 +1,52 @@
+//! `x test`: everything that has to hold before a change is good.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::build;
+use crate::cargo::Workspace;
+use crate::firmware;
+
+/// The packages that only make sense on the machine: they are linted for it, and tested by booting it.
+const MACHINE: [&str; 2] = ["boot", "kernel"];
+
+/// The package of the tests that boot the system in QEMU.
+const SYSTEM: &str = "tests";
+
+/// Runs all checks, the quick ones first, and ends at the first that fails.
+pub fn test(workspace: &Workspace) -> Result<()> {
+    let modules: Vec<String> = workspace.module_crates()?.into_iter().map(|module| module.package).collect();
+
+    step("format", workspace.cargo().args(["fmt", "--all", "--check"]))?;
+
+    let mut clippy = workspace.cargo();
+    clippy.args(["clippy", "--workspace", "--all-targets"]);
+    for package in MACHINE {
+        clippy.args(["--exclude", package]);
+    }
+    step("clippy, for this machine", clippy.args(["--", "-D", "warnings"]))?;
+
+    let mut clippy = workspace.target_cargo("clippy");
+    for package in MACHINE.into_iter().chain(["abi"]).chain(modules.iter().map(String::as_str)) {
+        clippy.args(["-p", package]);
+    }
+    step("clippy, for the target", clippy.args(["--", "-D", "warnings"]))?;
+
+    let mut tests = workspace.cargo();
+    tests.args(["test", "--workspace"]);
+    for package in MACHINE.into_iter().chain([SYSTEM]) {
+        tests.args(["--exclude", package]);
+    }
+    step("tests on this machine", &mut tests)?;
+
+    build::build(workspace)?;
+    firmware::raspberry_pi_4_device_tree(workspace)?;
+    step("tests in QEMU", workspace.cargo().args(["test", "--package", SYSTEM, "--tests"]))
+}
+
+fn step(name: &str, command: &mut Command) -> Result<()> {
+    eprintln!("--- {name}");
+    ensure!(command.status()?.success(), "{name}: failed");
+    Ok(())
+}
