@@ -40,7 +40,9 @@ pub fn dependencies(rlib: &Path, cache: &Path) -> Result<Vec<Dependency>> {
 fn parse(record: &str, folder: &Path) -> Result<Vec<Dependency>> {
     let (_, list) = record.split_once("=External Dependencies=\n").context("it has no list of dependencies")?;
     let mut dependencies = Vec::new();
-    for line in list.lines().take_while(|line| !line.is_empty()) {
+    // Procedural macros run in the compiler and leave no code behind.
+    let is_code = |line: &&str| !line.contains(" kind MacrosOnly ");
+    for line in list.lines().take_while(|line| !line.is_empty()).filter(is_code) {
         let words: Vec<_> = line.split(' ').collect();
         let [_, stem, "hash", hash, ..] = words.as_slice() else { anyhow::bail!("the line {line:?}") };
         let (name, _) = stem.rsplit_once('-').with_context(|| format!("the crate {stem:?}"))?;

@@ -93,7 +93,8 @@ impl Controller {
         let distributor: Registers<Distributor> = resources.registers(0)?;
         let redistributor: Registers<Redistributor> = resources.registers(1)?;
         if !read_icc_sre_el1().contains(IccSreEl1::SRE) {
-            let reason = "the GIC's system registers are switched off (ICC_SRE_EL1), which firmware and boot code decide";
+            let reason =
+                "the GIC's system registers are switched off (ICC_SRE_EL1), which firmware and boot code decide";
             return Err(Error::Unsupported(reason.to_owned()));
         }
         let processor = read_mpidr_el1().bits() & 0xff_00ff_ffff;

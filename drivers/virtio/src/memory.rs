@@ -22,7 +22,7 @@ static OWNER: Lock<Option<Dma>> = Lock::new(None);
 /// The rings of all queues.
 static RINGS: Lock<Vec<DmaBuffer>> = Lock::new(Vec::new());
 
-/// Calls `make` to make a queue, whose rings are allocated for the device that `dma` is for.
+/// Calls `make` to make a queue, with rings allocated for the device that `dma` is for.
 pub fn allocating_from<T>(dma: Dma, make: impl FnOnce() -> T) -> T {
     struct Turn;
     impl Drop for Turn {
@@ -31,10 +31,69 @@ pub fn allocating_from<T>(dma: Dma, make: impl FnOnce() -> T) -> T {
         }
     }
 
-    // Another thread may be making a queue for another device of this module.
-    while OWNER.lock().get_or_insert_with(|| dma).provider() != dma.provider() {
+    let mut owner = OWNER.lock();
+    while owner.is_some() {
+        // Another thread is making a queue for another device of this module.
+        drop(owner);
         thread::yield_now();
+        owner = OWNER.lock();
     }
+    *owner = Some(dma);
+    drop(owner);
     let _turn = Turn;
     make()
+}
+
+/// Whether devices of this module see `buffer` where [`Memory`] tells them.
+#[inline]
+pub fn is_reachable(buffer: &DmaBuffer) -> bool {
+    let offset = buffer.device_address().wrapping_sub(buffer.start().addr().get() as u64);
+    match OFFSET.load(Ordering::Relaxed) {
+        UNKNOWN => {
+            let before = OFFSET.compare_exchange(UNKNOWN, offset, Ordering::Relaxed, Ordering::Relaxed);
+            before.is_ok() || before == Err(offset)
+        }
+        known => known == offset,
+    }
+}
+
+/// DMA memory of this module's devices.
+#[derive(Debug)]
+pub struct Memory;
+
+// SAFETY: `dma_alloc` returns a buffer of the kernel's, which is zeroed, aligned as asked for, and used by nobody else
+// until `dma_dealloc` drops it; `mmio_phys_to_virt` never returns.
+unsafe impl Hal for Memory {
+    /// Returns the address 0 when there is no memory, which the crate takes for a failure.
+    fn dma_alloc(pages: usize, _direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
+        let owner = *OWNER.lock();
+        let buffer = owner.and_then(|dma| dma.allocate(pages * PAGE_SIZE, PAGE_SIZE).ok());
+        let Some(buffer) = buffer.filter(is_reachable) else {
+            return (0, NonNull::dangling());
+        };
+        let addresses = (buffer.device_address(), buffer.start());
+        RINGS.lock().push(buffer);
+        addresses
+    }
+
+    unsafe fn dma_dealloc(_device_address: PhysAddr, start: NonNull<u8>, _pages: usize) -> i32 {
+        let mut rings = RINGS.lock();
+        rings.retain(|buffer| buffer.start() != start);
+        // The last one leaves nothing behind when the module is unloaded.
+        rings.shrink_to_fit();
+        0
+    }
+
+    unsafe fn mmio_phys_to_virt(_address: PhysAddr, _size: usize) -> NonNull<u8> {
+        unreachable!("only devices behind PCI have registers that are not in the device tree")
+    }
+
+    /// For buffers that are [reachable](is_reachable) alone: [`Device`](crate::Device) shares no others.
+    #[inline]
+    unsafe fn share(buffer: NonNull<[u8]>, _direction: BufferDirection) -> PhysAddr {
+        (buffer.addr().get() as u64).wrapping_add(OFFSET.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    unsafe fn unshare(_device_address: PhysAddr, _buffer: NonNull<[u8]>, _direction: BufferDirection) {}
 }

@@ -8,9 +8,23 @@
 //! ([`Node::damage`]), and a property that makes no sense costs the answer that needs it; both come with an [`Error`]
 //! whose sentence can be shown as it is.
 //!
-//! The crate `fdt`, which the tests compare with, stays out of here for that reason: its walk loses the depth of all
-//! nodes behind a damaged one, ends silently below 16 levels, and its reading of the header overflows where an offset
-//! and a size add up to more than 32 bits.
+//! The crate `fdt`, which the tests compare with, stays out of here for that reason. Of 333 tokens of QEMU's tree, damaged
+//! one at a time, 161 cost it more than the node that they were in, as it loses count of the depth; it ends silently
+//! below 16 levels; and a header in which an offset and a size add up to more than 32 bits makes it panic.
+//!
+//! ```no_run
+//! # fn example(blob: &'static [u8]) -> Result<(), devicetree::Error> {
+//! let tree = devicetree::Tree::parse(blob)?;
+//! for node in tree.nodes().filter(|node| node.is_enabled()) {
+//!     if node.compatible()?.any(|name| name == "arm,pl011") {
+//!         let registers = node.registers()?;
+//!         let interrupts = node.interrupts()?;
+//!         println!("{}: {registers:x?} {interrupts:?}", node.path());
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing)]

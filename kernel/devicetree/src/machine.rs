@@ -157,9 +157,9 @@ fn processor(node: Node<'_>) -> Result<Processor<'_>, Error> {
 
 /// Whether a node is of this kind by its `device_type`, or by its name when it has none.
 fn is_device(node: Node<'_>, kind: &str) -> bool {
-    match node.string("device_type") {
-        Ok(None) => node.base_name() == kind,
-        found => found == Ok(Some(kind)),
+    match node.property("device_type") {
+        Some(found) => found.strip_suffix(b"\0") == Some(kind.as_bytes()),
+        None => node.base_name() == kind,
     }
 }
 

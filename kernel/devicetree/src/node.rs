@@ -76,19 +76,20 @@ impl<'t> Node<'t> {
 
     /// The child of this name; without a unit address, the first child of this name with any.
     pub fn child(self, name: &str) -> Option<Node<'t>> {
-        let matches = |child: &Self| child.name() == name || child.base_name() == name;
-        self.children().find(matches)
+        let is_wanted = |child: &Self| {
+            child.name().strip_prefix(name).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'@', ..]))
+        };
+        self.children().find(is_wanted)
     }
 
     /// The properties in order, names and values.
     pub fn properties(self) -> impl Iterator<Item = (&'t str, &'t [u8])> {
-        let properties = self.record().and_then(|record| self.tree.structure.properties.get(record.properties.clone()));
-        properties.unwrap_or_default().iter().copied()
+        self.raw_properties().iter().map(|(name, value)| (str::from_utf8(name).unwrap_or_default(), *value))
     }
 
     /// The value of a property.
     pub fn property(self, name: &str) -> Option<&'t [u8]> {
-        self.properties().find(|(found, _)| *found == name).map(|(_, value)| value)
+        self.raw_properties().iter().find(|(found, _)| *found == name.as_bytes()).map(|(_, value)| *value)
     }
 
     /// Whether this node and all above it are enabled: `status` is `okay` or `ok`, or missing.
@@ -206,6 +207,11 @@ impl<'t> Node<'t> {
             self.wrong(name, "text in UTF-8 that ends with a zero byte", format!("'{}'", start.escape_ascii()))
         };
         text.ok_or_else(wrong).map(Some)
+    }
+
+    fn raw_properties(self) -> &'t [(&'t [u8], &'t [u8])] {
+        let properties = self.record().and_then(|record| self.tree.structure.properties.get(record.properties.clone()));
+        properties.unwrap_or_default()
     }
 
     fn record(self) -> Option<&'t Record<'t>> {

@@ -81,12 +81,13 @@ pub(crate) struct Record<'a> {
 /// All nodes in order, with the properties of all.
 pub(crate) struct Structure<'a> {
     pub nodes: Vec<Record<'a>>,
-    pub properties: Vec<(&'a str, &'a [u8])>,
+    /// Names, which are printable ASCII, and values.
+    pub properties: Vec<(&'a [u8], &'a [u8])>,
 }
 
 enum Token<'a> {
     Begin(&'a str),
-    Property(&'a str, &'a [u8]),
+    Property(&'a [u8], &'a [u8]),
     End,
     Nothing,
     Finish,
@@ -129,7 +130,7 @@ impl<'a> Structure<'a> {
         let mut phandles = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
             for (name, value) in self.properties.get(node.properties.clone()).unwrap_or_default() {
-                if matches!(*name, "phandle" | "linux,phandle") && value.len() == 4 {
+                if matches!(*name, b"phandle" | b"linux,phandle") && value.len() == 4 {
                     phandles.push((cells::number(value) as u32, index));
                 }
             }
@@ -190,7 +191,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn property(&mut self, name: &'a str, value: &'a [u8]) {
+    fn property(&mut self, name: &'a [u8], value: &'a [u8]) {
         if let Some(node) = self.found.nodes.last_mut() {
             self.found.properties.push((name, value));
             node.properties.end += 1;
@@ -353,11 +354,12 @@ impl<'a> Tokens<'a> {
     }
 
     /// The name of a property, at an offset in the strings block.
-    fn string(self, offset: u32) -> Option<&'a str> {
+    fn string(self, offset: u32) -> Option<&'a [u8]> {
         let rest = self.strings.get(offset as usize..)?;
-        let length = rest.iter().take(NAME_LIMIT + 1).position(|byte| !byte.is_ascii_graphic())?;
-        let (name, rest) = rest.split_at(length);
-        if name.is_empty() || rest.first() != Some(&0) { None } else { str::from_utf8(name).ok() }
+        let rest = rest.get(..=NAME_LIMIT).unwrap_or(rest);
+        let length = rest.iter().position(|byte| !byte.is_ascii_graphic())?;
+        let (name, end) = rest.split_at(length);
+        (!name.is_empty() && end.first() == Some(&0)).then_some(name)
     }
 
     /// Whether the name of a property begins at this offset of the strings block. (It may also begin inside another

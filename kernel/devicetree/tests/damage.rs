@@ -76,8 +76,8 @@ fn by_path(tree: &Tree) -> BTreeMap<String, String> {
 const KINDS: [&str; 7] =
     ["begin", "first letter of the name", "end", "property", "property size", "smaller property size", "property name"];
 
-/// Damages every `step`th node in each way. The damage must be reported once, no node must be missing, and every node must give
-/// the answers that it gave, but for the damaged one, its parent, those below it, and those whose answers name it.
+/// Damages every `step`th node in each way. The damage must be reported once, no node must be missing, and every node
+/// must give the answers that it gave, but for the damaged one, its parent, those below it, and those that name it.
 fn damage_nodes(blob: &[u8], step: usize) {
     let sound = Tree::parse(blob).unwrap();
     let expected = by_path(&sound);
@@ -102,15 +102,14 @@ fn damage_nodes(blob: &[u8], step: usize) {
 
             let reports: Vec<_> = tree.nodes().filter_map(Node::damage).map(|error| error.to_string()).collect();
             let [report] = &reports[..] else { panic!("{kind} of {path}: {reports:?}") };
-            let parent = &path[..path.rfind('/').unwrap()];
-            assert!(
-                report.contains(&format!("in {path}, ")) || report.contains(&format!("in {parent}/(unr")),
-                "{report}"
-            );
+            let parent = path.rsplit_once('/').unwrap().0;
+            let names = [format!("in {path},"), format!("in {parent}/(unreadable),")];
+            assert!(names.iter().any(|name| report.contains(name)), "{report}");
 
+            assert_eq!(tree.nodes().count(), expected.len(), "{kind} of {path}");
             let found = by_path(&tree);
             let is_other = |(other, answers): &(&String, &String)| {
-                !other.starts_with(path) && *other != parent && parent != "" && *other != "/" && !answers.contains(path)
+                !other.starts_with(path) && ![parent, "/"].contains(&other.as_str()) && !answers.contains(path)
             };
             let lost = expected.iter().filter(is_other).filter(|(other, answers)| found.get(*other) != Some(answers));
             others.entry(kind).or_default().extend(lost.map(|(other, _)| format!("{other} when {path}")));
@@ -129,7 +128,7 @@ fn damage_costs_one_node_of_virt() {
 #[test]
 fn damage_costs_one_node_of_the_raspberry_pi() {
     if let Some(blob) = raspberry_pi_4() {
-        damage_nodes(&blob, 5);
+        damage_nodes(&blob, 7);
     }
 }
 
@@ -171,11 +170,11 @@ fn compact(mut blob: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn thirty_thousand_damaged_trees_answer_all_questions() {
+fn twenty_five_thousand_damaged_trees_answer_all_questions() {
     let fixture = compile(include_str!("machine.dts"));
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let (mut readable, mut largest) = (0, 0);
-    for (blob, count) in [(compact(virt()), 20_000), (fixture, 10_000)] {
+    for (blob, count) in [(compact(virt()), 20_000), (fixture, 5_000)] {
         for _ in 0..count {
             let mut damaged = blob.clone();
             // Small numbers are tokens, sizes and phandles; large ones are those near the end of what a word can hold.
@@ -202,8 +201,8 @@ fn thirty_thousand_damaged_trees_answer_all_questions() {
             }
         }
     }
-    println!("{readable} of 30000 had a readable header; the largest index took {largest} bytes");
-    assert!(readable > 20_000);
+    println!("{readable} of 25000 had a readable header; the largest index took {largest} bytes");
+    assert!(readable > 15_000);
     assert!(largest < 100_000);
 }
 

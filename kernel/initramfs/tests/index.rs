@@ -63,3 +63,28 @@ fn an_empty_index_claims_nothing() {
     let index = Index::parse(b"");
     assert_eq!(index.services().count() + index.conflicts().count() + index.bad_lines().len(), 0);
 }
+
+#[test]
+fn a_damaged_index_is_an_index() {
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |limit: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % limit as u64) as usize
+    };
+    for _ in 0..20_000 {
+        let mut text = TEXT.to_vec();
+        for _ in 0..=next(8) {
+            let at = next(text.len());
+            text[at] = [next(256) as u8, b'\n', b' ', b'#'][next(4)];
+        }
+        let index = Index::parse(&text);
+        assert!(index.bad_lines().iter().all(|line| (1..=text.len() + 1).contains(&line.number)));
+        for conflict in index.conflicts() {
+            assert!(conflict.modules().eq(index.modules_for(conflict.compatible)));
+            assert!(conflict.modules().count() >= 2);
+        }
+        index.services().for_each(drop);
+    }
+}

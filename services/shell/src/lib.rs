@@ -1,1 +1,2 @@
+//! Command line on the console.
 #![no_std]

@@ -56,7 +56,7 @@ impl Workshop {
         for (name, source) in sources {
             let (input, output) = (folder.join(name), folder.join(name).with_extension("o"));
             std::fs::write(&input, source).unwrap();
-            let flags = "-c -g -O2 -fno-inline -fno-pic -fno-common -fexceptions -ffunction-sections -fdata-sections \
+            let flags = "-c -g -O2 -fno-inline -fno-ipa-sra -fno-pic -fno-common -fexceptions -ffunction-sections -fdata-sections \
                          -mcmodel=small -mno-outline-atomics";
             run(
                 GCC,
@@ -86,19 +86,19 @@ impl Workshop {
         let text = "exported = 0x400000; __gcc_personality_v0 = 0x500000; _Unwind_Resume = 0x600000;
             SECTIONS {
                 .text 0x10000 : { *(.text .text.*) }
-                .rodata 0x20000 : { *(.rodata .rodata.* .data.rel.ro .data.rel.ro.* .data.rel.ro.local.*) }
+                .rodata 0x20000 : { *(.rodata .rodata.* .data.rel.ro .data.rel.ro.* .data.DW.ref.*) }
                 .gcc_except_table 0x30000 : { *(.gcc_except_table .gcc_except_table.*) }
                 .data 0x40000 : { *(.data .data.*) }
                 .bss 0x50000 : { *(.bss .bss.*) }
-                .modinfo 0x60000 : { *(.modinfo) }
+                .modinfo 0x60000 : { KEEP(*(.modinfo)) }
                 .eh_frame 0x70000 : { *(.eh_frame) }
             }";
         std::fs::write(&script, text).unwrap();
         let output = self.folder.join(name);
         let linker = LINKERS.into_iter().find(|name| Command::new(name).arg("--version").output().is_ok());
         let linker = linker.unwrap_or(LINKERS[0]);
-        // -O0: strings stay where they are.
-        let arguments = ["-O0", "--gc-sections", "-e", "LOCKSTEP_MODULE", "-o"];
+        // Strings stay where they are, and instructions what they are.
+        let arguments = ["-O0", "--no-relax", "--gc-sections", "-e", "LOCKSTEP_MODULE", "-o"];
         run(linker, Command::new(linker).args(arguments).arg(&output).arg("-T").arg(script).args(objects));
         output
     }

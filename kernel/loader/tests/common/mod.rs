@@ -169,10 +169,10 @@ impl Linker {
         let script = scratch.write("script", script);
         let (input, out) = (scratch.path("in.o"), scratch.path("out"));
         let (tool, own): (_, &[&str]) = match self {
-            Self::Gnu => ("aarch64-linux-gnu-ld", &["--verbose"]),
-            Self::Lld => ("ld.lld-19", &["--error-limit=0"]),
+            Self::Gnu => ("aarch64-linux-gnu-ld", &["--verbose", "--traditional-format"]),
+            Self::Lld => ("ld.lld-19", &["-O0", "--error-limit=0", "--threads=1"]),
         };
-        let common = ["--no-relax", "-static", "-zmax-page-size=4096", "-e0", "-T"];
+        let common = ["--no-relax", "-static", "-znorelro", "-zmax-page-size=4096", "-e0", "-T"];
         let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> = Vec::new();
         arguments.extend(own.iter().chain(&common).map(|option| option as &dyn AsRef<_>));
         arguments.extend([&script as &dyn AsRef<_>, &"-o", &out, &input]);
@@ -213,7 +213,7 @@ pub fn disable_relocations(object: &mut [u8], choose: impl Fn(&str, u64) -> bool
 }
 
 /// The sections that are relocated, and where in the file their relocations are.
-fn relocation_tables(object: &[u8]) -> Vec<(String, Range<usize>)> {
+pub fn relocation_tables(object: &[u8]) -> Vec<(String, Range<usize>)> {
     let file = object::File::parse(object).unwrap();
     let tables = file.sections().filter_map(|section| {
         let target = section.name().unwrap().strip_prefix(".rela")?.to_string();

@@ -1,0 +1,87 @@
+//! The commands: one table, and what all of them share.
+
+mod modules;
+mod network;
+mod system;
+
+use crate::table::{Column, Table};
+use crate::terminal::Terminal;
+use abi::prelude::*;
+
+/// A command.
+struct Command {
+    name: &'static str,
+    /// Its arguments, as its usage line shows them.
+    arguments: &'static str,
+    summary: &'static str,
+    run: fn(&mut Terminal, &[&str]) -> Result<(), Failure>,
+}
+
+/// Why a command did nothing.
+enum Failure {
+    /// It was called with arguments that it doesn't take.
+    Usage,
+    /// The system refused.
+    Error(Error),
+    /// There is something missing, as the sentence says.
+    Missing(&'static str),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+#[rustfmt::skip]
+const COMMANDS: &[Command] = &[
+    Command { name: "date", arguments: "", summary: "show the date and time in UTC", run: system::date },
+    Command { name: "dmesg", arguments: "", summary: "show the kernel's log", run: system::dmesg },
+    Command { name: "free", arguments: "", summary: "show how the memory is used, in KiB", run: system::free },
+    Command { name: "help", arguments: "", summary: "show this list", run: help },
+    Command { name: "insmod", arguments: "MODULE", summary: "load a module and bind its devices", run: modules::insmod },
+    Command { name: "ip", arguments: "", summary: "show the network interfaces and their addresses", run: network::ip },
+    Command { name: "lsdev", arguments: "", summary: "list the devices and what drives them", run: modules::lsdev },
+    Command { name: "lsmod", arguments: "", summary: "list the loaded modules", run: modules::lsmod },
+    Command { name: "modinfo", arguments: "MODULE", summary: "show what a module says of itself", run: modules::modinfo },
+    Command { name: "ping", arguments: "ADDRESS [-c COUNT]", summary: "ask a host for echo replies; Ctrl-C stops", run: network::ping },
+    Command { name: "poweroff", arguments: "", summary: "switch the machine off", run: system::poweroff },
+    Command { name: "reboot", arguments: "", summary: "reset the machine", run: system::reboot },
+    Command { name: "rmmod", arguments: "MODULE", summary: "release a module's devices and unload it", run: modules::rmmod },
+    Command { name: "uptime", arguments: "", summary: "show the time since reset", run: system::uptime },
+];
+
+/// The names of all commands.
+pub fn names() -> Vec<&'static str> {
+    COMMANDS.iter().map(|command| command.name).collect()
+}
+
+/// Runs the command that `line` asks for.
+pub fn run(line: &str, terminal: &mut Terminal) {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let Some((name, arguments)) = words.split_first() else { return };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == *name) else {
+        writeln!(terminal, "{name}: command not found (try help)");
+        return;
+    };
+    // Most commands take nothing.
+    let result = match arguments {
+        [_, ..] if command.arguments.is_empty() => Err(Failure::Usage),
+        _ => (command.run)(terminal, arguments),
+    };
+    match result {
+        Ok(()) => {}
+        Err(Failure::Usage) => writeln!(terminal, "{}", format!("usage: {name} {}", command.arguments).trim_end()),
+        Err(Failure::Error(error)) => writeln!(terminal, "{name}: {error}"),
+        Err(Failure::Missing(sentence)) => writeln!(terminal, "{name}: {sentence}"),
+    }
+}
+
+fn help(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
+    let mut table = Table::new([Column::Left("Command"), Column::Left("")]);
+    for command in COMMANDS {
+        table.row([format!("{} {}", command.name, command.arguments), command.summary.into()]);
+    }
+    write!(terminal, "{table}");
+    Ok(())
+}

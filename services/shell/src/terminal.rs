@@ -1,0 +1,143 @@
+//! The console, whichever is there.
+
+use crate::key::CANCEL;
+use abi::prelude::*;
+use abi::{Class, registry};
+use alloc::collections::VecDeque;
+use core::fmt;
+
+/// How much output is collected before it is written.
+const OUTPUT: usize = 1024;
+
+/// How much input may wait while a command runs; the rest stays with the console.
+const INPUT: usize = 16384;
+
+/// A console that is found when it appears, and changed for another when it goes. Text is written to it as text: each
+/// `\n` becomes CR LF.
+pub struct Terminal {
+    event: Event,
+    console: Option<Handle<dyn Console>>,
+    input: VecDeque<u8>,
+    output: Vec<u8>,
+}
+
+/// What [`Terminal::read`] waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// There is a console, and it is another than before: it shows nothing yet.
+    Connected,
+    /// A byte was typed.
+    Byte(u8),
+}
+
+impl Terminal {
+    /// A terminal without a console yet.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn new() -> Result<Self> {
+        let event = Event::new()?;
+        registry::watch(Class::Console, event.signal());
+        Ok(Self { event, console: None, input: VecDeque::new(), output: Vec::new() })
+    }
+
+    /// Waits for input.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`] when the shell is being removed.
+    pub fn read(&mut self) -> Result<Input> {
+        loop {
+            if let Some(byte) = self.input.pop_front() {
+                return Ok(Input::Byte(byte));
+            }
+            self.flush();
+            if self.fetch() {
+                return Ok(Input::Connected);
+            }
+            if self.input.is_empty() {
+                self.event.wait(None)?;
+            }
+        }
+    }
+
+    /// Waits until `deadline`. Returns whether Ctrl-C was pressed before, which also throws away all that was typed
+    /// before it.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`] when the shell is being removed.
+    pub fn is_interrupted(&mut self, deadline: Instant) -> Result<bool> {
+        self.flush();
+        loop {
+            self.fetch();
+            if let Some(position) = self.input.iter().rposition(|&byte| byte == CANCEL) {
+                self.input.drain(..=position);
+                return Ok(true);
+            }
+            if self.event.wait(Some(deadline))? == Wake::TimedOut {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Shows text, at the latest when input is waited for. `write!` and `writeln!` call it.
+    pub fn write_fmt(&mut self, text: fmt::Arguments<'_>) {
+        let written = fmt::write(&mut Collector(&mut self.output), text);
+        debug_assert!(written.is_ok(), "collecting text can't fail");
+        if self.output.len() >= OUTPUT {
+            self.flush();
+        }
+    }
+
+    /// Writes what has been collected. Without a console it is kept for the next, as far as that makes sense.
+    pub fn flush(&mut self) {
+        if self.output.is_empty() {
+            return;
+        }
+        match self.console.map(|console| console.get()) {
+            Some(Ok(console)) => console.write(&self.output),
+            _ if self.output.len() < OUTPUT => return,
+            _ => {}
+        }
+        self.output.clear();
+    }
+
+    /// Takes what has been typed. Returns whether the console is another than before.
+    fn fetch(&mut self) -> bool {
+        let known = self.console.and_then(|console| Some((console, console.get().ok()?)));
+        let is_new = known.is_none();
+        let found = known.or_else(|| {
+            let console = registry::first::<dyn Console>()?;
+            Some((console, console.get().ok()?))
+        });
+        let Some((handle, console)) = found else {
+            self.console = None;
+            return false;
+        };
+        self.console = Some(handle);
+        // Each time: the console's module may have been replaced by another that doesn't know us.
+        console.subscribe(self.event.signal());
+        let mut piece = [0; 64];
+        while self.input.len() < INPUT {
+            match piece.get(..console.read(&mut piece)) {
+                None | Some([]) => break,
+                Some(bytes) => self.input.extend(bytes),
+            }
+        }
+        is_new
+    }
+}
+
+/// What a terminal collects, with line ends as terminals need them.
+struct Collector<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Collector<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                self.0.push(b'\r');
+            }
+            self.0.push(byte);
+        }
+        Ok(())
+    }
+}
