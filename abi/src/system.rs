@@ -65,6 +65,8 @@ pub struct MemoryStatus {
     pub heap_used: u64,
     /// What loaded modules are mapped in.
     pub modules: u64,
+    /// What is set aside for devices to read and write.
+    pub dma: u64,
     /// What is free.
     pub free: u64,
 }

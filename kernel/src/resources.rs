@@ -1,9 +1,8 @@
 //! What modules hold of the kernel's: register mappings, interrupts, DMA memory. The ledger.
 
 use crate::machine::Machine;
-use crate::memory::frames;
-use crate::memory::layout::{self, PAGE_SIZE};
 use crate::memory::space::DeviceMapping;
+use crate::memory::{dma, layout};
 use crate::registry::{self, Kind};
 use crate::{interrupt, machine};
 use abi::dma::DmaBuffer;
@@ -16,7 +15,6 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::ptr::NonNull;
 use devicetree::Node;
 
 struct Mapping {
@@ -139,10 +137,9 @@ pub fn allocate_dma(owner: ProviderId, size: usize, alignment: usize) -> Result<
     if size == 0 || !alignment.is_power_of_two() {
         return Err(Error::Invalid(format!("{size} bytes of DMA memory aligned to {alignment}")));
     }
-    // Freeing goes by the size alone, and a piece is aligned to its size.
-    let size = if size < PAGE_SIZE { size.max(alignment) } else { size };
-    let memory = DmaMemory::of_size(size).ok_or(Error::OutOfMemory(size))?;
-    let start = memory.allocate(alignment).ok_or(Error::OutOfMemory(size))?;
+    // Small pieces are aligned to their size.
+    let size = if size < layout::PAGE_SIZE { size.max(alignment) } else { size };
+    let start = dma::allocate(size, alignment).ok_or(Error::OutOfMemory(size))?;
     let physical = layout::physical(start.as_ptr() as usize) as u64;
     let windows = with_node(owner, "DMA window", 0, |node| node.dma_windows().map_err(tree_error));
     let address = windows.and_then(|windows| {
@@ -155,60 +152,14 @@ pub fn allocate_dma(owner: ProviderId, size: usize, alignment: usize) -> Result<
         Ok(physical - window.address + window.bus)
     });
     match address {
-        // SAFETY: the memory was just allocated and zeroed, `free_dma` frees it, and the tree says how the device
+        // SAFETY: the memory was just allocated and zeroed, `dma::free` frees it, and the tree says how the device
         // sees it.
         Ok(address) => Ok(unsafe { DmaBuffer::from_raw(start, size, address) }),
         Err(error) => {
             // SAFETY: just allocated, with this size and alignment, and not used.
-            unsafe { free_dma(start, size) };
+            unsafe { dma::free(start, size) };
             Err(error)
         }
-    }
-}
-
-/// How DMA memory is taken: small pieces from the heap, whole pages from the frames.
-enum DmaMemory {
-    Heap(core::alloc::Layout),
-    Pages(usize),
-}
-
-impl DmaMemory {
-    /// No piece shares a cache line with another: 64 bytes on the cores of interest.
-    const CACHE_LINE: usize = 64;
-
-    fn of_size(size: usize) -> Option<Self> {
-        let rounded = size.checked_next_power_of_two()?.max(Self::CACHE_LINE);
-        if rounded >= PAGE_SIZE {
-            return Some(Self::Pages(size.div_ceil(PAGE_SIZE)));
-        }
-        core::alloc::Layout::from_size_align(rounded, rounded).ok().map(Self::Heap)
-    }
-
-    fn allocate(&self, alignment: usize) -> Option<NonNull<u8>> {
-        match *self {
-            // SAFETY: the size isn't 0.
-            Self::Heap(layout) => NonNull::new(unsafe { alloc::alloc::alloc_zeroed(layout) }),
-            Self::Pages(pages) => {
-                let start = frames::allocate(pages, alignment)?;
-                // SAFETY: that many pages were just allocated and are mapped writable.
-                unsafe { start.as_ptr().write_bytes(0, pages * PAGE_SIZE) };
-                Some(start)
-            }
-        }
-    }
-}
-
-/// Frees what [`allocate_dma`] allocated.
-///
-/// # Safety
-/// Nothing may refer to it any more.
-pub unsafe fn free_dma(start: NonNull<u8>, size: usize) {
-    match DmaMemory::of_size(size) {
-        // SAFETY: memory of this size was allocated with this layout, and the caller is done with it.
-        Some(DmaMemory::Heap(layout)) => unsafe { alloc::alloc::dealloc(start.as_ptr(), layout) },
-        // SAFETY: memory of this size was allocated as this many pages, and the caller is done with it.
-        Some(DmaMemory::Pages(pages)) => unsafe { frames::free(start, pages) },
-        None => {}
     }
 }
 

@@ -6,7 +6,7 @@
 //! The registers are described here and not taken from the crate `arm-gic`: that one needs `unsafe`, can't route a
 //! shared line to a processor in version 2, overwrites the priorities of the three neighbours of a line there, and
 //! enables a group that the non-secure state hasn't got.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 mod lines;
@@ -78,3 +78,6 @@ impl InterruptController for Gic {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

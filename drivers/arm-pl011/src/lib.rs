@@ -1,7 +1,7 @@
 //! ARM PrimeCell UART (PL011).
 //!
 //! Registers: ARM DDI 0183G, chapter 3.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
@@ -224,4 +224,118 @@ fn divisors(clock: u32, speed: u32) -> (u32, u32) {
     let divisor = (u64::from(clock) * 4 + speed / 2) / speed;
     let divisor = divisor.clamp(1 << 6, 0xffff << 6) as u32;
     (divisor >> 6, divisor & 0x3f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fake_kernel::{FakeNode, raised, signal};
+
+    const DATA: usize = 0x000;
+    const FLAGS: usize = 0x018;
+    const EMPTY: u32 = 1 << 4;
+    const CONTROL: usize = 0x030;
+    const MASK: usize = 0x038;
+    const RECEIVE_AND_TIMEOUT: u32 = 1 << 4 | 1 << 6;
+
+    fn probe(node: &FakeNode, properties: &[(&str, u32)]) -> Pl011 {
+        let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), value.to_be_bytes().to_vec()));
+        let tree = Node::new("/pl011@9000000".to_owned(), "arm,pl011".to_owned(), properties.collect());
+        Pl011::probe(&tree, &mut node.resources()).unwrap()
+    }
+
+    /// A UART with nothing in its FIFO.
+    fn idle() -> FakeNode {
+        let node = FakeNode::new(&[0x1000]);
+        node.set(0, FLAGS, EMPTY);
+        node
+    }
+
+    #[test]
+    fn leaves_the_rate_that_firmware_has_set() {
+        let node = idle();
+        node.set(0, CONTROL, 1);
+        node.set(0, 0x024, 26);
+        let uart = probe(&node, &[("clock-frequency", 48_000_000)]);
+        assert_eq!(node.get(0, 0x024), 26);
+        assert_eq!(node.get(0, 0x02c), 0);
+        assert_eq!(node.get(0, CONTROL), 0x301);
+        assert_eq!(node.get(0, MASK), RECEIVE_AND_TIMEOUT);
+        drop(uart);
+        assert_eq!(node.get(0, MASK), 0);
+    }
+
+    #[test]
+    fn sets_up_a_disabled_uart() {
+        let node = idle();
+        let _uart = probe(&node, &[("clock-frequency", 24_000_000)]);
+        // 24 MHz / (16 * 115200) = 13 + 1.3 / 64.
+        assert_eq!((node.get(0, 0x024), node.get(0, 0x028)), (13, 1));
+        assert_eq!(node.get(0, 0x02c), 0x70);
+        assert_eq!(node.get(0, CONTROL), 0x301);
+    }
+
+    #[test]
+    fn divides_as_the_manual_does() {
+        // The example of section 3.3.6, and the extremes of the registers.
+        assert_eq!(divisors(4_000_000, 230_400), (1, 5));
+        assert_eq!(divisors(48_000_000, 115_200), (26, 3));
+        assert_eq!(divisors(1, 115_200), (1, 0));
+        assert_eq!(divisors(u32::MAX, 0), (0xffff, 0));
+    }
+
+    #[test]
+    fn writes_every_byte_to_the_data_register() {
+        let node = idle();
+        let uart = probe(&node, &[]);
+        uart.write(b"ready\n");
+        assert_eq!(node.get(0, DATA), u32::from(b'\n'));
+    }
+
+    #[test]
+    fn leaves_in_the_fifo_what_it_has_no_room_for() {
+        let node = idle();
+        let uart = probe(&node, &[]);
+        let signal = signal();
+        uart.subscribe(signal);
+        assert_eq!(raised(signal), 0);
+
+        // A FIFO that always holds another byte.
+        node.set(0, FLAGS, 0);
+        node.set(0, DATA, u32::from(b'x'));
+        uart.interrupt(0);
+        assert_eq!(raised(signal), 1);
+        assert_eq!(node.get(0, MASK), 0, "no interrupt while there is no room");
+
+        node.set(0, FLAGS, EMPTY);
+        let mut buffer = [0; 2 * CAPACITY];
+        assert_eq!(uart.read(&mut buffer[..10]), 10);
+        assert_eq!(node.get(0, MASK), RECEIVE_AND_TIMEOUT);
+        assert_eq!(uart.read(&mut buffer), CAPACITY - 10);
+        assert_eq!(uart.read(&mut buffer), 0);
+        assert!(buffer[..CAPACITY - 10].iter().all(|byte| *byte == b'x'));
+    }
+
+    #[test]
+    fn keeps_what_was_typed_before_it_was_bound() {
+        let node = idle();
+        node.set(0, FLAGS, 0);
+        node.set(0, DATA, u32::from(b'?'));
+        let uart = probe(&node, &[]);
+        let signal = signal();
+        uart.subscribe(signal);
+        assert_eq!(raised(signal), 1);
+        assert_eq!(uart.read(&mut [0; 8]), 8);
+    }
+
+    #[test]
+    fn counts_overruns_and_reports_them_once() {
+        let node = idle();
+        node.set(0, FLAGS, 0);
+        node.set(0, DATA, 1 << 11 | u32::from(b'a'));
+        let uart = probe(&node, &[]);
+        let mut receiver = uart.receiver.lock();
+        assert_eq!(receiver.report(), Some(CAPACITY as u64));
+        assert_eq!(receiver.report(), None);
+    }
 }

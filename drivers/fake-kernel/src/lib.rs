@@ -86,7 +86,8 @@ fn state() -> MutexGuard<'static, State> {
 fn aligned_words(count: usize) -> &'static [AtomicU32] {
     #[repr(align(4096))]
     struct Page(#[allow(dead_code, reason = "only its address matters")] [AtomicU32; 1024]);
-    let pages: &'static [Page] = Vec::leak((0..count.div_ceil(1024)).map(|_| Page([const { AtomicU32::new(0) }; 1024])).collect());
+    let pages: &'static [Page] =
+        Vec::leak((0..count.div_ceil(1024)).map(|_| Page([const { AtomicU32::new(0) }; 1024])).collect());
     // SAFETY: the pages are `count` words and more, without gaps, and live for good.
     unsafe { std::slice::from_raw_parts(pages.as_ptr().cast(), count) }
 }
@@ -108,7 +109,8 @@ unsafe impl Kernel for FakeKernel {
     }
     unsafe fn interrupt_release(_: u64) {}
     unsafe fn dma_allocate(provider: ProviderId, size: usize, alignment: usize) -> Result<DmaBuffer> {
-        let layout = Layout::from_size_align(size, alignment.max(64)).map_err(|error| Error::Invalid(error.to_string()))?;
+        let layout =
+            Layout::from_size_align(size, alignment.max(64)).map_err(|error| Error::Invalid(error.to_string()))?;
         if size == 0 {
             return Err(Error::Invalid("a buffer of 0 bytes".into()));
         }

@@ -3,7 +3,7 @@
 //! Its node says nothing of what is in it: this reads the device's number and publishes a child that the driver for
 //! that kind of device claims, named as in the Linux binding `virtio-device.yaml`. Registers: Virtual I/O Device 1.3,
 //! section 4.2.2.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 use abi::prelude::*;
@@ -43,5 +43,31 @@ impl Bus for VirtioMmio {
     fn children(&self) -> Vec<Child> {
         let device = self.device;
         vec![Child { name: format!("device{device:x}"), compatible: vec![format!("virtio,device{device:x}")] }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fake_kernel::FakeNode;
+
+    fn probe(magic: u32, device: u32) -> Result<Vec<Child>> {
+        let node = FakeNode::new(&[0x200]);
+        node.set(0, 0x000, magic);
+        node.set(0, 0x008, device);
+        VirtioMmio::probe(&Node::default(), &mut node.resources()).map(|slot| slot.children())
+    }
+
+    #[test]
+    fn publishes_the_device_by_its_number() {
+        let child = |name: &str| Child { name: name.to_owned(), compatible: vec![format!("virtio,{name}")] };
+        assert_eq!(probe(MAGIC, 1), Ok(vec![child("device1")]));
+        assert_eq!(probe(MAGIC, 26), Ok(vec![child("device1a")]));
+    }
+
+    #[test]
+    fn tells_an_empty_slot_from_something_else() {
+        assert_eq!(probe(MAGIC, 0), Err(Error::Absent));
+        assert!(matches!(probe(0, 0), Err(Error::Device(_))));
     }
 }

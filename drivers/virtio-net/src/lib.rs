@@ -38,6 +38,9 @@ mod configuration {
     pub const MTU: usize = 10;
 }
 
+/// A bit of the status.
+const LINK_UP: u16 = 1;
+
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
 
@@ -89,9 +92,12 @@ impl Driver for VirtioNet {
         if !features.intersects(Features::ANY_LAYOUT | Features::VERSION_1) {
             return Err(Error::Unsupported("a legacy card without VIRTIO_F_ANY_LAYOUT".to_owned()));
         }
-        let mac_address = MacAddress(device.configuration(configuration::MAC)?);
+        let mut mac_address = MacAddress::default();
+        for (index, byte) in mac_address.0.iter_mut().enumerate() {
+            *byte = device.configuration_u8(configuration::MAC + index)?;
+        }
         let mtu = match features.contains(Features::MTU) {
-            true => u16::from_le_bytes(device.configuration(configuration::MTU)?),
+            true => device.configuration_u16(configuration::MTU)?,
             false => MTU,
         };
         if mtu < SMALLEST_MTU {
@@ -137,8 +143,8 @@ impl NetworkDevice for VirtioNet {
     }
 
     fn link_is_up(&self) -> bool {
-        let status = || self.card.lock().device.configuration(configuration::STATUS);
-        !self.knows_link || status().is_ok_and(|[low, _high]| low & 1 != 0)
+        let status = || self.card.lock().device.configuration_u16(configuration::STATUS);
+        !self.knows_link || status().is_ok_and(|status| status & LINK_UP != 0)
     }
 
     fn receive(&self) -> Result<Option<Frame>> {

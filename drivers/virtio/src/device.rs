@@ -87,12 +87,18 @@ impl<const SIZE: usize> Device<SIZE> {
         self.transport.finish_init();
     }
 
-    /// Bytes of the device's configuration, as they are: numbers are little-endian in a modern device.
+    /// A field of 8 bits at `offset` in the device's configuration (section 2.5).
     ///
     /// # Errors
-    /// [`Error::Device`] when the device's configuration is smaller.
-    pub fn configuration<const LENGTH: usize>(&self, offset: usize) -> Result<[u8; LENGTH]> {
+    /// [`Error::Device`] when the configuration is smaller.
+    pub fn configuration_u8(&self, offset: usize) -> Result<u8> {
         self.transport.read_config_space(offset).map_err(|error| Error::Device(error.to_string()))
+    }
+
+    /// A field of 16 bits, like [`configuration_u8`](Self::configuration_u8). `offset` must be even.
+    pub fn configuration_u16(&self, offset: usize) -> Result<u16> {
+        let field = self.transport.read_config_space(offset).map_err(|error| Error::Device(error.to_string()))?;
+        Ok(u16::from_le(field))
     }
 
     /// Lends a buffer to the device; it sees it when [notified](Self::notify), or earlier.

@@ -210,27 +210,3 @@ fn every_enabled_device_has_its_resources() {
         }
     }
 }
-#[test]
-fn zz() {
-    let blob = std::fs::read("/tmp/dtb/qemu-raspi4b.dtb").unwrap();
-    let tree = Tree::parse(&blob).unwrap();
-    for node in tree.nodes() {
-        if let Some(d) = node.damage() {
-            println!("{d}");
-        }
-        let path = node.path();
-        let f = "/tmp/dtb/qemu-raspi4b.dtb";
-        for o in ["-l", "-p"] {
-            let out = std::process::Command::new("fdtget").args([o, f, &path]).output().unwrap();
-            if !out.status.success() {
-                println!("{o} {path} {:?}", out);
-            }
-        }
-        for (n, v) in node.properties().filter(|p| p.1.len() > 0) {
-            let out = std::process::Command::new("fdtget").args(["-t", "bx", f, &path, n]).output().unwrap();
-            if !out.status.success() {
-                println!("{path} {n} {v:?} {:?}", out);
-            }
-        }
-    }
-}

@@ -132,6 +132,25 @@ fn damage_costs_one_node_of_the_raspberry_pi() {
     }
 }
 
+/// QEMU and other firmware take a node away by writing the token over it that means nothing.
+#[test]
+fn a_blanked_out_node_is_gone_and_no_damage() {
+    let blob = virt();
+    let mut expected = by_path(&Tree::parse(&blob).unwrap());
+    let gone = "/pl031@9010000";
+    let Tokens { begin, end, .. } = tokens(&blob)[gone];
+    let mut blanked = blob.clone();
+    blanked[begin..end + 4].chunks_mut(4).for_each(|word| word.copy_from_slice(&[0, 0, 0, 4]));
+    let tree = Tree::parse(&blanked).unwrap();
+    assert_eq!(tree.nodes().find_map(Node::damage), None);
+    let mut found = by_path(&tree);
+    expected.remove(gone).unwrap();
+    // The root lists its children.
+    expected.remove("/");
+    found.remove("/");
+    assert_eq!(found, expected);
+}
+
 /// Asks everything that can be asked, and reads every sentence that comes instead of an answer.
 fn interrogate(tree: &Tree) {
     fn hear<T>(answer: Result<T, Error>) -> Option<T> {

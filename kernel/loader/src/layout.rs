@@ -82,7 +82,7 @@ impl Layout {
             .filter(|(_, section)| section.is_loaded())
             .map(|(index, section)| (rank(&section), index))
             .collect();
-        order.sort_by_key(|&(rank, _)| rank);
+        order.sort_unstable();
 
         let mut layout = Self {
             segments: Segments::default(),

@@ -36,9 +36,10 @@
 //! # Bounds
 //!
 //! An object has at most [`LARGEST_OBJECT`] bytes, what it asks to be loaded at most [`LARGEST_LAYOUT`] bytes, and no
-//! section an alignment above [`LARGEST_ALIGNMENT`]. Besides the caller's segments, this crate allocates at most one
-//! copy of the object (only when its bytes are not aligned), 32 bytes for each section and 40 for each symbol: less
-//! than three times the size of the object in all.
+//! section an alignment above [`LARGEST_ALIGNMENT`]. The number of sections, symbols and relocations is bounded by the
+//! size of the object alone. Besides the caller's segments, this crate never holds more than four times the size of the
+//! object: one copy of it, if its bytes are not aligned, 24 bytes for each section, and 32 for each symbol and common
+//! symbol. The work is linear in the size of the object and of its segments, but for sorting the sections.
 //!
 //! # Sources
 //!

@@ -1,5 +1,6 @@
 //! Memory: what there is, who has it, and how it is mapped.
 
+pub mod dma;
 pub mod frames;
 pub mod heap;
 pub mod layout;
@@ -175,6 +176,7 @@ pub fn status(modules: usize) -> MemoryStatus {
         heap: heap as u64,
         heap_used: heap_used as u64,
         modules: modules as u64,
+        dma: dma::usage() as u64,
         free: frames::free_bytes() as u64,
     }
 }

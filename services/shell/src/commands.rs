@@ -78,7 +78,7 @@ pub fn run(line: &str, terminal: &mut Terminal) {
 }
 
 fn help(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
-    let mut table = Table::new([Column::Left("Command"), Column::Left("")]);
+    let mut table = Table::new([Column::Left("Command"), Column::Left("What it does")]);
     for command in COMMANDS {
         table.row([format!("{} {}", command.name, command.arguments), command.summary.into()]);
     }

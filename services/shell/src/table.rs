@@ -32,7 +32,7 @@ impl<const N: usize> Table<N> {
 
 impl<const N: usize> fmt::Display for Table<N> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headings = self.columns.map(|Column::Left(heading) | Column::Right(heading)| heading.to_owned());
+        let headings = self.columns.map(|(Column::Left(heading) | Column::Right(heading))| heading.to_owned());
         let rows = || core::iter::once(&headings).chain(&self.rows);
         let mut widths = [0; N];
         for row in rows() {

@@ -118,7 +118,8 @@ impl Terminal {
         console.subscribe(self.event.signal());
         let mut piece = [0; 64];
         while self.input.len() < INPUT {
-            match piece.get(..console.read(&mut piece)) {
+            let length = console.read(&mut piece);
+            match piece.get(..length) {
                 None | Some([]) => break,
                 Some(bytes) => self.input.extend(bytes),
             }

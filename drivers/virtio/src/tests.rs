@@ -1,0 +1,238 @@
+//! A device played by the test: it reads and writes the rings in memory, as section 2.7 lays them out.
+
+use super::*;
+use abi::prelude::*;
+use fake_kernel::{DMA_OFFSET, FakeNode, dma_in_use};
+
+const SIZE: usize = 8;
+const FEATURES: u32 = 1 << 5 | 1;
+
+bitflags::bitflags! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Features: u64 {
+        const MAC = 1 << 5;
+        const VERSION_1 = 1 << 32;
+    }
+}
+
+/// The registers of a network card.
+fn card(version: u32) -> FakeNode {
+    let node = FakeNode::new(&[0x200]);
+    for (offset, value) in [(0x000, 0x7472_6976), (0x004, version), (0x008, 1), (0x010, FEATURES), (0x034, 64)] {
+        node.set(0, offset, value);
+    }
+    node
+}
+
+/// The driver's side and the device's side of one queue.
+struct Pair {
+    device: Device<SIZE>,
+    node: FakeNode,
+    descriptors: u64,
+    available: u64,
+    used: u64,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let node = card(2);
+        let (mut device, _) = open(&node).unwrap();
+        device.add_queue().unwrap();
+        device.start();
+        let address = |offset| u64::from(node.get(0, offset)) | u64::from(node.get(0, offset + 4)) << 32;
+        let (descriptors, available, used) = (address(0x080), address(0x090), address(0x0a0));
+        Self { device, node, descriptors, available, used }
+    }
+
+    fn lend(&mut self, bytes: usize, access: Access) {
+        let buffer = self.node.resources().dma().allocate(bytes, 64).unwrap();
+        self.device.lend(0, buffer, access).unwrap();
+    }
+
+    /// The address, length and flags of the buffer that was made available as number `index`, and its token.
+    fn available(&self, index: u16) -> (u64, u32, u16, u16) {
+        assert!(index < read::<u16>(self.available + 2), "the buffer has been made available");
+        let token: u16 = read(self.available + 4 + 2 * u64::from(index % SIZE as u16));
+        let descriptor = self.descriptors + 16 * u64::from(token);
+        (read(descriptor), read(descriptor + 8), read(descriptor + 12), token)
+    }
+
+    /// Returns a buffer as number `index`.
+    fn give_back(&self, index: u16, token: u32, length: u32) {
+        let element = self.used + 4 + 8 * u64::from(index % SIZE as u16);
+        write(element, token);
+        write(element + 4, length);
+        write(self.used + 2, index.wrapping_add(1));
+    }
+}
+
+fn open(node: &FakeNode) -> Result<(Device<SIZE>, Features)> {
+    Device::open(&mut node.resources(), DeviceType::Network, Features::all())
+}
+
+fn read<T: Copy>(address: u64) -> T {
+    // SAFETY: tests read rings and buffers at addresses that the driver has given to the device.
+    unsafe { ((address - DMA_OFFSET) as *const T).read_volatile() }
+}
+
+fn write<T>(address: u64, value: T) {
+    // SAFETY: tests write what the driver has let the device write.
+    unsafe { ((address - DMA_OFFSET) as *mut T).write_volatile(value) }
+}
+
+#[test]
+fn opens_modern_and_legacy_devices() {
+    for version in [1, 2] {
+        let node = card(version);
+        let (device, features) = open(&node).unwrap();
+        assert_eq!(features, Features::all());
+        node.set(0, 0x100, 0x0403_0201);
+        assert_eq!((device.configuration_u8(1), device.configuration_u16(2)), (Ok(2), Ok(0x0403)));
+        assert!(matches!(device.configuration_u16(0x100), Err(Error::Device(_))));
+        drop(device);
+        assert_eq!(node.get(0, 0x070), 0, "the device has been reset");
+    }
+}
+
+#[test]
+fn refuses_what_it_can_not_drive() {
+    for (offset, value) in [(0x000, 0), (0x004, 3), (0x008, 2), (0x008, 99)] {
+        let node = card(2);
+        node.set(0, offset, value);
+        assert!(matches!(open(&node).err(), Some(Error::Unsupported(_))), "register {offset:#x} is {value}");
+    }
+    let empty = card(2);
+    empty.set(0, 0x008, 0);
+    assert_eq!(open(&empty).err(), Some(Error::Absent));
+    assert_eq!(open(&FakeNode::new(&[])).err(), Some(Error::Missing { resource: "registers".to_owned(), index: 0 }));
+    let small = card(2);
+    small.set(0, 0x034, 4);
+    assert!(matches!(open(&small).unwrap().0.add_queue(), Err(Error::Device(_))));
+}
+
+#[test]
+fn lends_buffers_and_takes_them_back() {
+    let mut pair = Pair::new();
+    pair.lend(128, Access::Write);
+    pair.lend(128, Access::Read(60));
+    assert_eq!(pair.device.room(0), SIZE - 2);
+    assert!(!pair.device.has_returned(0));
+
+    let (address, length, flags, token) = pair.available(0);
+    assert_eq!((length, flags), (128, 2));
+    write(address, *b"frame");
+    pair.give_back(0, token.into(), 5);
+    let (buffer, written) = pair.device.take_back(0).unwrap().unwrap();
+    assert_eq!((&buffer[..5], written), (&b"frame"[..], 5));
+    assert_eq!(buffer.device_address(), address);
+
+    let (_, length, flags, token) = pair.available(1);
+    assert_eq!((length, flags), (60, 0));
+    pair.give_back(1, token.into(), 0);
+    assert_eq!(pair.device.take_back(0).unwrap().map(|(buffer, written)| (buffer.len(), written)), Some((128, 0)));
+    assert_eq!(pair.device.take_back(0).unwrap().map(|(buffer, _)| buffer.len()), None);
+    assert_eq!(pair.device.room(0), SIZE);
+}
+
+#[test]
+fn counts_on_past_the_end_of_the_indices() {
+    let mut pair = Pair::new();
+    for index in 0..=u16::MAX {
+        pair.lend(64, Access::Write);
+        let ring_slot = pair.available + 4 + 2 * u64::from(index % SIZE as u16);
+        pair.give_back(index, u32::from(read::<u16>(ring_slot)), 64);
+        assert!(pair.device.take_back(0).unwrap().is_some());
+    }
+    pair.lend(64, Access::Write);
+    assert_eq!(read::<u16>(pair.available + 2), 1);
+}
+
+#[test]
+fn refuses_a_lie_with_an_error() {
+    // A token that was never lent, one out of range, one whose lower half is right, more bytes than there is room for.
+    for (token, length) in [(1, 0), (SIZE as u32, 0), (u32::MAX, 0), (0, 65), (0, u32::MAX)] {
+        let mut pair = Pair::new();
+        pair.lend(64, Access::Write);
+        pair.give_back(0, token, length);
+        assert!(matches!(pair.device.take_back(0), Err(Error::Device(_))), "token {token:#x}, length {length}");
+    }
+    // The same buffer twice.
+    let mut pair = Pair::new();
+    pair.lend(64, Access::Write);
+    pair.give_back(0, 0, 1);
+    pair.give_back(1, 0, 1);
+    assert!(pair.device.take_back(0).unwrap().is_some());
+    assert!(matches!(pair.device.take_back(0), Err(Error::Device(_))));
+}
+
+#[test]
+fn refuses_what_a_driver_should_not_lend() {
+    let mut pair = Pair::new();
+    let dma = pair.node.resources().dma();
+    let buffer = || dma.allocate(64, 64).unwrap();
+    assert!(matches!(pair.device.lend(1, buffer(), Access::Write), Err(Error::Invalid(_))));
+    assert!(matches!(pair.device.lend(0, buffer(), Access::Read(0)), Err(Error::Invalid(_))));
+    assert!(matches!(pair.device.lend(0, buffer(), Access::Read(65)), Err(Error::Invalid(_))));
+    for _ in 0..SIZE {
+        pair.device.lend(0, buffer(), Access::Write).unwrap();
+    }
+    assert!(matches!(pair.device.lend(0, buffer(), Access::Write), Err(Error::Busy(_))));
+}
+
+#[test]
+fn any_device_leaves_memory_in_order() {
+    // A device that returns anything, driven by a fixed sequence of pseudo-random numbers (xorshift).
+    let mut state = 0x9e37_79b9_u32;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
+    };
+    for _ in 0..500 {
+        let mut pair = Pair::new();
+        let (mut lent, mut taken) = (0, 0);
+        for index in 0..40 {
+            if pair.device.room(0) > 0 && random() % 2 == 0 {
+                pair.lend(64, if random() % 2 == 0 { Access::Write } else { Access::Read(64) });
+                lent += 1;
+            }
+            let token = if random() % 8 == 0 { random() } else { random() % SIZE as u32 };
+            pair.give_back(index, token, random() % 72);
+            while let Ok(Some((buffer, written))) = pair.device.take_back(0) {
+                assert!(written <= buffer.len());
+                taken += 1;
+            }
+        }
+        assert!(taken <= lent);
+        let Pair { device, node, .. } = pair;
+        drop(device);
+        assert_eq!(dma_in_use(&node), 0);
+    }
+}
+
+#[test]
+fn tells_the_device_unless_it_has_asked_not_to_be_told() {
+    const NOTIFY: usize = 0x050;
+    let mut pair = Pair::new();
+    pair.node.set(0, NOTIFY, u32::MAX);
+    write(pair.used, 1_u16);
+    pair.device.notify(0);
+    assert_eq!(pair.node.get(0, NOTIFY), u32::MAX);
+    write(pair.used, 0_u16);
+    pair.device.notify(0);
+    assert_eq!(pair.node.get(0, NOTIFY), 0);
+
+    pair.device.set_interrupts(0, false);
+    assert_eq!(read::<u16>(pair.available), 1);
+    pair.device.set_interrupts(0, true);
+    assert_eq!(read::<u16>(pair.available), 0);
+}
+
+#[test]
+fn acknowledges_what_the_interrupt_was_for() {
+    let mut pair = Pair::new();
+    pair.node.set(0, 0x060, 3);
+    assert!(pair.device.acknowledge_interrupt() == InterruptStatus::all());
+    assert_eq!(pair.node.get(0, 0x064), 3);
+}

@@ -1,0 +1,114 @@
+//! Commands about the machine as a whole.
+
+use super::Failure;
+use crate::table::{Column, Table};
+use crate::terminal::Terminal;
+use abi::prelude::*;
+use abi::{registry, system};
+use time::OffsetDateTime;
+
+pub fn dmesg(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
+    for record in system::log_records(0) {
+        let time = record.time;
+        writeln!(
+            terminal,
+            "[{:5}.{:06}] {}: {}",
+            time.as_secs(),
+            time.subsec_micros(),
+            record.source,
+            record.text
+        );
+    }
+    Ok(())
+}
+
+pub fn free(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
+    let memory = system::memory();
+    let kibibytes = |bytes: u64| (bytes / 1024).to_string();
+    let columns = [Column::Left(""), Column::Right("total"), Column::Right("used"), Column::Right("free")];
+    let mut table = Table::new(columns);
+    let mut row = |name: &str, total: u64, used: u64| {
+        table.row([name.into(), kibibytes(total), kibibytes(used), kibibytes(total.saturating_sub(used))]);
+    };
+    row("Mem:", memory.total, memory.total.saturating_sub(memory.free));
+    row("Reserved:", memory.reserved, memory.reserved);
+    row("Kernel:", memory.kernel, memory.kernel);
+    row("Heap:", memory.heap, memory.heap_used);
+    row("Modules:", memory.modules, memory.modules);
+    write!(terminal, "{table}");
+    Ok(())
+}
+
+pub fn date(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
+    let clock = registry::first::<dyn Clock>().ok_or(Failure::Missing("the machine has no clock that knows the date"))?;
+    writeln!(terminal, "{}", date_and_time(clock.get()?.now().as_secs())?);
+    Ok(())
+}
+
+/// A moment in the notation of ISO 8601, in UTC.
+fn date_and_time(seconds: u64) -> Result<String, Failure> {
+    let moment = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let moment = moment.ok_or(Failure::Missing("the clock is beyond the year 9999"))?;
+    let (year, month, day) = moment.to_calendar_date();
+    let (hour, minute, second) = moment.to_hms();
+    Ok(format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month)))
+}
+
+pub fn uptime(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
+    let time = Instant::now() - Instant::default();
+    writeln!(terminal, "up {}", days_and_time(time.as_secs()));
+    Ok(())
+}
+
+fn days_and_time(seconds: u64) -> String {
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    let days = match hours / 24 {
+        0 => String::new(),
+        1 => "1 day, ".into(),
+        days => format!("{days} days, "),
+    };
+    format!("{days}{}:{:02}:{:02}", hours % 24, minutes % 60, seconds % 60)
+}
+
+pub fn reboot(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
+    terminal.flush();
+    Ok(power()?.get()?.reboot()?)
+}
+
+pub fn poweroff(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
+    terminal.flush();
+    Ok(power()?.get()?.power_off()?)
+}
+
+fn power() -> Result<Handle<dyn Power>, Failure> {
+    registry::first().ok_or(Failure::Missing("the machine has no power control: no module publishes any"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_date_1() {
+        // date -u -d @SECONDS +%FT%TZ
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(date_and_time(seconds).ok().as_deref(), Some(expected));
+        }
+        assert!(date_and_time(253_402_300_800).is_err());
+        assert!(date_and_time(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn uptime_counts_days() {
+        assert_eq!(days_and_time(5), "0:00:05");
+        assert_eq!(days_and_time(3 * 3600 + 62), "3:01:02");
+        assert_eq!(days_and_time(86_400), "1 day, 0:00:00");
+        assert_eq!(days_and_time(10 * 86_400 + 86_399), "10 days, 23:59:59");
+    }
+}
