@@ -1,11 +1,13 @@
 //! Each relocation at interesting distances: the loader's bytes are those that GNU ld and lld write for the same object
 //! at the same addresses, or all three refuse it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{ADDRESSES, Linker, Module, compile, disable_relocations};
+use common::{ADDRESSES, Linker, Module, compile, disable_relocations, resolver};
 use loader::Error;
 use object::{
     Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
@@ -406,10 +408,6 @@ fn an_entry_of_the_global_offset_table_has_no_addend() {
     let text = "relocation ADR_GOT_PAGE of `.text` at .text+0x0: \
         expected no addend to an entry of the global offset table, found 0x4";
     assert_eq!(error.to_string(), text);
-}
-
-fn resolver(symbols: &[(String, u64)]) -> impl Fn(&str) -> Option<u64> {
-    move |name| symbols.iter().find(|(found, _)| found == name).map(|&(_, address)| address)
 }
 
 /// The rest of the family, which neither linker applies: by AAELF64, section 5.7.9 and 5.7.10.

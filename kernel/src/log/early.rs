@@ -24,8 +24,8 @@ impl EarlyConsole {
     /// # Errors
     /// When they can't be mapped or are too few.
     pub fn new(physical: Range<usize>) -> Result<Self> {
-        if physical.len() < 0x1000 {
-            return Err(abi::Error::Invalid(alloc::format!("a PL011 has 4 KiB of registers, not {:#x}", physical.len())));
+        if physical.len() < FLAGS + 4 {
+            return Err(abi::Error::Invalid(alloc::format!("a PL011 has more registers than {:#x} bytes", physical.len())));
         }
         Ok(Self { registers: DeviceMapping::new(physical)? })
     }
@@ -34,7 +34,7 @@ impl EarlyConsole {
     pub fn write(&mut self, bytes: &[u8]) {
         let registers = self.registers.start.as_ptr();
         for byte in bytes {
-            // SAFETY: the mapping has 4 KiB of device registers, and lives as long as `self`; both are aligned.
+            // SAFETY: the mapping reaches beyond these registers, and lives as long as `self`; both are aligned.
             unsafe {
                 while registers.byte_add(FLAGS).cast::<u32>().read_volatile() & TRANSMIT_FULL != 0 {}
                 registers.byte_add(DATA).cast::<u32>().write_volatile(u32::from(*byte));

@@ -48,6 +48,12 @@ struct KernelHeap;
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap;
 
+/// Whether a piece of memory is in the heap's first part, before there were frames.
+fn is_early(start: NonNull<u8>) -> bool {
+    let first = EARLY_MEMORY.0.get() as usize;
+    (first..first + EARLY).contains(&(start.as_ptr() as usize))
+}
+
 fn pages(layout: Layout) -> usize {
     layout.size().div_ceil(PAGE_SIZE)
 }
@@ -57,12 +63,20 @@ fn pages(layout: Layout) -> usize {
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.size() >= LARGE {
-            return match frames::allocate(pages(layout), layout.align()) {
-                Some(start) => {
-                    LARGE_BYTES.fetch_add(pages(layout) * PAGE_SIZE, Ordering::Relaxed);
-                    start.as_ptr()
+            if let Some(start) = frames::allocate(pages(layout), layout.align()) {
+                LARGE_BYTES.fetch_add(pages(layout) * PAGE_SIZE, Ordering::Relaxed);
+                return start.as_ptr();
+            }
+            // While there are no frames yet, the early memory has to do.
+            let mut heap = SMALL.lock();
+            return match heap.alloc(layout) {
+                Ok(start) if is_early(start) => start.as_ptr(),
+                Ok(start) => {
+                    // SAFETY: just allocated with this layout, and not used.
+                    unsafe { heap.dealloc(start, layout) };
+                    null_mut()
                 }
-                None => null_mut(),
+                Err(()) => null_mut(),
             };
         }
         let mut heap = SMALL.lock();
@@ -81,7 +95,7 @@ unsafe impl GlobalAlloc for KernelHeap {
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
         let Some(start) = NonNull::new(start) else { return };
-        if layout.size() >= LARGE {
+        if layout.size() >= LARGE && !is_early(start) {
             LARGE_BYTES.fetch_sub(pages(layout) * PAGE_SIZE, Ordering::Relaxed);
             // SAFETY: `alloc` allocated that many pages for the same layout, and the caller is done with them.
             unsafe { frames::free(start, pages(layout)) };

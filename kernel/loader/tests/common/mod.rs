@@ -233,3 +233,44 @@ fn refused(messages: &str) -> BTreeSet<(String, u64)> {
     });
     places.collect()
 }
+
+/// Looks names up in a list.
+pub fn resolver(symbols: &[(String, u64)]) -> impl Fn(&str) -> Option<u64> {
+    move |name| symbols.iter().find(|(found, _)| found == name).map(|&(_, address)| address)
+}
+
+/// Loads an object, and checks that each section has the bytes that both linkers write at its address.
+pub fn linked_alike(object: &[u8], linkers: &[Linker], symbols: &[(String, u64)]) -> Module {
+    let module = Module::load(object, resolver(symbols)).unwrap();
+    let table_start = ADDRESSES.read + (module.used.read - 8 * module.figures.offset_table_entries) as u64;
+    for &linker in linkers {
+        // GNU ld keeps the first entry of the global offset table to itself.
+        let table = if linker == Linker::Gnu { table_start - 8 } else { table_start };
+        let sections = module.sections.iter().map(|(name, address, _)| (name.clone(), *address));
+        let sections = sections.chain([(".got".into(), table)]).collect::<Vec<_>>();
+        let linked = linker.link(object, &sections, symbols);
+        assert_eq!(linked.refused, [].into());
+        // Every linker has an order of its own in that table.
+        let reordered = module.figures.offset_table_entries > 1;
+        if reordered {
+            let entries = |table: &[u8]| table.as_chunks::<8>().0.iter().copied().collect::<BTreeSet<_>>();
+            let ours = &module.memory.read[..module.used.read][(table_start - ADDRESSES.read) as usize..];
+            let theirs = &linked.sections[".got"][(table_start - table) as usize..];
+            assert_eq!(entries(ours), entries(theirs));
+        }
+        for (name, address, size) in &module.sections {
+            // lld makes unwind tables anew, and neither linker writes an empty section.
+            let anew = name == ".eh_frame" && linker == Linker::Lld;
+            if anew || reordered && name.starts_with(".text") || *size == 0 {
+                continue;
+            }
+            let ours = module.bytes(*address, *size);
+            let theirs = linked.sections.get(name).unwrap_or_else(|| panic!("{linker:?} has no {name}"));
+            // Zeros that are not in the file.
+            let theirs = if theirs.is_empty() { vec![0; ours.len()] } else { theirs.clone() };
+            let different = ours.iter().zip(&theirs).position(|(our, their)| our != their);
+            assert_eq!((different, ours.len()), (None, theirs.len()), "{linker:?} {name}");
+        }
+    }
+    module
+}

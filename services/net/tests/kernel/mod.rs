@@ -65,9 +65,9 @@ impl Drop for Session {
     }
 }
 
-/// Publishes a device, or replaces the one of that number.
-pub fn publish(number: u32, device: &'static (dyn Fn(Class) -> Option<Interface<'static>> + Sync), class: Class) {
-    state().published.insert(number, Published { class, device, users: 0 });
+/// Publishes a device under `class`, as provider `number`.
+pub fn publish(number: u32, class: Class, device: impl Fn() -> Interface<'static> + Send + 'static) {
+    state().published.insert(number, Published { class, device: Box::new(device), users: 0 });
     notify(class);
 }
 
@@ -131,7 +131,7 @@ pub struct State {
 
 struct Published {
     class: Class,
-    device: &'static (dyn Fn(Class) -> Option<Interface<'static>> + Sync),
+    device: Box<dyn Fn() -> Interface<'static> + Send>,
     users: usize,
 }
 
@@ -193,10 +193,10 @@ abi::export_kernel!(HostKernel);
 unsafe impl Kernel for HostKernel {
     unsafe fn acquire(provider: ProviderId, class: Class) -> Result<Interface<'static>> {
         let mut state = state();
-        let published = state.published.get_mut(&provider.raw()).ok_or(Error::Gone)?;
-        let interface = (published.device)(class).ok_or(Error::Gone)?;
+        let published = state.published.get_mut(&provider.raw()).filter(|published| published.class == class);
+        let published = published.ok_or(Error::Gone)?;
         published.users += 1;
-        Ok(interface)
+        Ok((published.device)())
     }
     unsafe fn release(provider: ProviderId) {
         state().published.get_mut(&provider.raw()).unwrap().users -= 1;
