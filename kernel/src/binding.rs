@@ -42,10 +42,10 @@ pub fn settle(machine: &'static Machine) {
     exclusively(|| {
         list_nodes(machine);
         bind_pending(machine);
-        if !kernel_log::has_console() {
-            if let Some(console) = abi::registry::first::<dyn Console>() {
-                kernel_log::use_console(console);
-            }
+        if !kernel_log::has_console()
+            && let Some(console) = abi::registry::first::<dyn Console>()
+        {
+            kernel_log::use_console(console);
         }
         for name in machine.index.services() {
             if let Err(error) = start_service(machine, name) {
@@ -253,11 +253,9 @@ pub fn load(name: &str) -> Result<()> {
         }
         for provider in registry::all() {
             let claims = |compatible: &String| machine.index.modules_for(compatible).next() == Some(name);
-            let waits = match registry::state(provider) {
-                Some(DeviceState::Failed(_) | DeviceState::Unclaimed) => true,
-                Some(DeviceState::Deferred(_)) => true,
-                _ => false,
-            };
+            let state = registry::state(provider);
+            let waits =
+                matches!(state, Some(DeviceState::Failed(_) | DeviceState::Unclaimed | DeviceState::Deferred(_)));
             if waits && registry::compatible(provider).iter().any(claims) {
                 registry::set_state(provider, None, DeviceState::Deferred(String::new()));
             }

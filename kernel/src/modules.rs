@@ -9,6 +9,7 @@ use abi::sync::Lock;
 use abi::system::ModuleStatus;
 use abi::{MODULE_SYMBOL, Module};
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -35,13 +36,20 @@ enum Reason {
 #[derive(Debug)]
 pub struct Refused {
     file: String,
-    reason: Reason,
+    // Boxed, because an error should be small where there is none.
+    reason: Box<Reason>,
+}
+
+impl Refused {
+    fn new(name: &str, reason: Reason) -> Self {
+        Self { file: path(name), reason: Box::new(reason) }
+    }
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: ", self.file)?;
-        match &self.reason {
+        match &*self.reason {
             Reason::NotFound => formatter.write_str("there is no such file in the initramfs"),
             Reason::Broken(error) => error.fmt(formatter),
             Reason::NoStamp => write!(
@@ -102,7 +110,7 @@ pub fn get(machine: &Machine, name: &str) -> Result<Arc<Loaded>, Refused> {
     if let Some(loaded) = find(name) {
         return Ok(loaded);
     }
-    let loaded = load(machine, name).map_err(|reason| Refused { file: path(name), reason })?;
+    let loaded = load(machine, name).map_err(|reason| Refused::new(name, reason))?;
     let loaded = Arc::new(loaded);
     LOADED.lock().push(loaded.clone());
     Ok(loaded)
@@ -217,7 +225,7 @@ pub fn information(machine: &Machine, name: &str) -> Result<Vec<(String, String)
         }
         Ok(entries)
     };
-    read().map_err(|reason| Refused { file: path(name), reason })
+    read().map_err(|reason| Refused::new(name, reason))
 }
 
 /// All modules that are loaded.

@@ -125,7 +125,7 @@ fn backtrace(output: &mut String, frame_pointer: usize, program_counter: Option<
     let mut frame = frame_pointer;
     for _ in 0..64 {
         let inside = frame & !(STACK_SLOT - 1) == slot && frame >= slot + STACK_SLOT / 2;
-        if !inside || frame % 16 != 0 {
+        if !inside || !frame.is_multiple_of(16) {
             break;
         }
         // SAFETY: the upper half of a stack's slot is mapped, and the record is aligned and within it.

@@ -174,10 +174,8 @@ extern "C" fn enter(index: usize) -> ! {
     // SAFETY: `switch` comes here with interrupts masked and no lock held.
     unsafe { processor::unmask_interrupts() };
     let body = SCHEDULER.lock().thread(index).body.take();
-    if let Some(body) = body {
-        if let Err(message) = guarded(body) {
-            log::error!("thread '{}' panicked: {message}", SCHEDULER.lock().thread(index).name);
-        }
+    if let Some(Err(message)) = body.map(guarded) {
+        log::error!("thread '{}' panicked: {message}", name());
     }
     let masked = InterruptsMasked::new();
     SCHEDULER.lock().thread(index).state = State::Finished;

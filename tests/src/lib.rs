@@ -1,1 +1,39 @@
-//! End-to-end tests.
+//! What the end-to-end tests share: machines that boot in QEMU, and the archives and device trees that they boot with.
+//!
+//! The tests themselves are in `tests/system`. Each boots what `./x build` left in `out/`, types on the console as a
+//! person would, reaches forwarded ports from the host, and checks what can be seen there. libtest runs as many of them
+//! side by side as the host has processors, and each has one machine at a time.
+//!
+//! `modules` holds modules that misbehave on purpose. They are built like drivers, into `out/test-modules`, and are in
+//! no archive but those that tests make.
+
+mod device_tree;
+mod initramfs;
+mod machine;
+
+use std::path::{Path, PathBuf};
+
+pub use device_tree::DeviceTree;
+pub use initramfs::Initramfs;
+pub use machine::{Machine, PROMPT, READY, Setup};
+
+/// A file that `./x build` left in `out/`.
+///
+/// # Panics
+/// When it is not there.
+pub fn built(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../out").join(name);
+    path.canonicalize().unwrap_or_else(|error| panic!("{}: {error}; ./x test builds it", path.display()))
+}
+
+/// What a module that misbehaves on purpose was linked to.
+///
+/// # Panics
+/// When it is not there.
+pub fn test_module(name: &str) -> Vec<u8> {
+    read(&built(&format!("test-modules/{name}.o")))
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}

@@ -18,44 +18,34 @@ use crate::{files, image};
 /// Builds everything that is not up to date: `out/kernel.elf`, `out/kernel.img`, `out/modules/*.o` and
 /// `out/initramfs.cpio`.
 pub fn build(workspace: &Workspace) -> Result<()> {
-    let modules = workspace.module_crates()?;
-    let packages = ["abi", "kernel"].into_iter().chain(modules.iter().map(|module| module.package.as_str()));
-    let libraries = workspace.build_libraries(packages)?;
-    let records = workspace.scratch().join("rlibs");
-    let library = |manifest: &Path| {
-        let found = libraries.iter().find(|library| library.manifest == manifest);
-        found
-            .map(|library| library.path.clone())
-            .with_context(|| format!("cargo built no library of {}", manifest.display()))
-    };
-
-    let abi = library(&workspace.root.join("abi/Cargo.toml"))?;
-    let kernel = library(&workspace.root.join("kernel/Cargo.toml"))?;
-    let kernel_dependencies = rlib::dependencies(&kernel, &records)?;
-    let shared = shared_crates(&abi, &rlib::dependencies(&abi, &records)?, &kernel_dependencies)?;
-    let compilation = Compilation::find(&workspace.root)?;
-    let stamp = compilation.stamp(&shared, &kernel_dependencies)?;
-
-    let exports = exports::choose(&rlib::global_symbols(&kernel)?, &shared)?;
-    let exports_source = workspace.scratch().join("exports.rs");
-    files::update(&exports_source, exports::source(&exports, &stamp)?.as_bytes())?;
-    let (executable, kernel_libraries) = workspace.link_kernel(&exports_source)?;
+    let modules = workspace.module_crates(&["drivers", "services"])?;
+    let libraries = build_libraries(workspace, &modules)?;
+    let kernel = Kernel::read(workspace, &libraries)?;
+    files::update(&kernel.exports_source, exports::source(&kernel.exports, &kernel.stamp)?.as_bytes())?;
+    let (executable, kernel_libraries) = workspace.link_kernel(&kernel.exports_source)?;
     check_same_libraries(&libraries, &kernel_libraries)?;
     pack_kernel(workspace, &executable)?;
-
-    let linker = ModuleLinker { workspace, shared, compilation, stamp, exports, records };
-    for module in &modules {
-        let rlib = library(&module.manifest)?;
-        linker.link(module, &rlib, &exports_source).with_context(|| format!("cannot link module {}", module.name))?;
-    }
+    kernel.link_modules(&modules, &libraries, "modules")?;
     pack_modules(workspace, &modules)
 }
 
-/// The crates that exist once, in the kernel, for it and all modules: `abi` and all that it is made of.
-fn shared_crates(abi: &Path, abi_dependencies: &[Dependency], kernel: &[Dependency]) -> Result<Vec<Dependency>> {
-    let abi = kernel.iter().find(|dependency| dependency.path == abi);
-    let abi = abi.context("the kernel was not compiled against the abi that modules are compiled against")?;
-    Ok(abi_dependencies.iter().chain([abi]).cloned().collect())
+/// Builds the modules that only tests load, `out/test-modules/*.o`. The kernel that [`build`] has left knows nothing of
+/// them: they are modules as from another tree.
+pub fn build_test_modules(workspace: &Workspace) -> Result<()> {
+    let modules = workspace.module_crates(&["tests"])?;
+    let libraries = build_libraries(workspace, &modules)?;
+    Kernel::read(workspace, &libraries)?.link_modules(&modules, &libraries, "test-modules")
+}
+
+fn build_libraries(workspace: &Workspace, modules: &[ModuleCrate]) -> Result<Vec<Library>> {
+    let modules = modules.iter().map(|module| module.package.as_str());
+    workspace.build_libraries(["abi", "kernel"].into_iter().chain(modules))
+}
+
+/// The library of the package with this Cargo.toml.
+fn library<'l>(libraries: &'l [Library], manifest: &Path) -> Result<&'l Path> {
+    let found = libraries.iter().find(|library| library.manifest == manifest);
+    Ok(&found.with_context(|| format!("cargo built no library of {}", manifest.display()))?.path)
 }
 
 /// Fails when the kernel's link used another library than the modules do. Cargo would build a crate a second time when
@@ -85,54 +75,84 @@ fn pack_kernel(workspace: &Workspace, executable: &Path) -> Result<()> {
     Ok(())
 }
 
-struct ModuleLinker<'w> {
+/// What modules are linked for.
+struct Kernel<'w> {
     workspace: &'w Workspace,
+    /// The crates that exist once, in the kernel, for it and all modules: `abi` and all that it is made of.
     shared: Vec<Dependency>,
     compilation: Compilation,
     stamp: String,
     exports: BTreeSet<String>,
-    records: PathBuf,
+    /// Where the Rust source of the export table and the stamp is.
+    exports_source: PathBuf,
 }
 
-impl ModuleLinker<'_> {
+impl<'w> Kernel<'w> {
+    fn read(workspace: &'w Workspace, libraries: &[Library]) -> Result<Self> {
+        let abi = library(libraries, &workspace.root.join("abi/Cargo.toml"))?;
+        let kernel = library(libraries, &workspace.root.join("kernel/Cargo.toml"))?;
+        let kernel_dependencies = rlib::dependencies(kernel, &records(workspace))?;
+        let its_abi = kernel_dependencies.iter().find(|dependency| dependency.path == abi);
+        let its_abi =
+            its_abi.context("the kernel was not compiled against the abi that modules are compiled against")?;
+        let mut shared = rlib::dependencies(abi, &records(workspace))?;
+        shared.push(its_abi.clone());
+        let compilation = Compilation::find(&workspace.root)?;
+        Ok(Self {
+            workspace,
+            stamp: compilation.stamp(&shared, &kernel_dependencies)?,
+            exports: exports::choose(&rlib::global_symbols(kernel)?, &shared)?,
+            shared,
+            compilation,
+            exports_source: workspace.scratch().join("exports.rs"),
+        })
+    }
+
+    /// Links modules into a folder of `out/`, and without debugging information into the same folder of the build's.
+    fn link_modules(&self, modules: &[ModuleCrate], libraries: &[Library], folder: &str) -> Result<()> {
+        for module in modules {
+            let rlib = library(libraries, &module.manifest)?;
+            let file = format!("{folder}/{}.o", module.name);
+            self.link(rlib, &self.workspace.out().join(&file), &self.workspace.scratch().join(&file))
+                .with_context(|| format!("cannot link module {}", module.name))?;
+        }
+        Ok(())
+    }
+
     /// Links a module from its own crate and the crates that it does not share with the kernel.
-    fn link(&self, module: &ModuleCrate, rlib: &Path, exports_source: &Path) -> Result<()> {
-        let (full, stripped) = (full_path(self.workspace, module), stripped_path(self.workspace, module));
-        let dependencies = rlib::dependencies(rlib, &self.records)?;
+    fn link(&self, rlib: &Path, full: &Path, stripped: &Path) -> Result<()> {
+        let dependencies = rlib::dependencies(rlib, &records(self.workspace))?;
         let stamp = self.compilation.stamp(&self.shared, &dependencies)?;
         lockstep::check(&stamp, &self.stamp)?;
 
         let shared = |dependency: &Dependency| self.shared.iter().any(|shared| shared.name == dependency.name);
-        let standard = |dependency: &Dependency| STANDARD.contains(&dependency.name.as_str());
-        let own =
-            dependencies.iter().filter(|dependency| !shared(dependency)).map(|dependency| (&*dependency.path, true));
-        let library =
-            dependencies.iter().filter(|dependency| standard(dependency)).map(|dependency| (&*dependency.path, false));
-        let inputs: Vec<(&Path, bool)> = [(rlib, true)].into_iter().chain(own).chain(library).collect();
-
+        let mut inputs = vec![(rlib, true)];
+        for dependency in &dependencies {
+            let standard = STANDARD.contains(&dependency.name.as_str());
+            if standard || !shared(dependency) {
+                inputs.push((&dependency.path, !standard));
+            }
+        }
         let this_program = std::env::current_exe()?;
-        let reasons = inputs.iter().map(|(path, _)| *path).chain([exports_source, &this_program]);
-        if !files::outdated(&stripped, reasons)? {
+        let reasons = inputs.iter().map(|(path, _)| *path).chain([self.exports_source.as_path(), &this_program]);
+        if !files::outdated(stripped, reasons)? {
             return Ok(());
         }
-        eprintln!("     Linking module {}", module.name);
+        eprintln!("     Linking {}", full.strip_prefix(&self.workspace.root).unwrap_or(full).display());
         let mut archives = Vec::new();
         for (path, own) in inputs {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             archives.push(Archive { name, data: std::fs::read(path)?, own });
         }
         let linked = merge::link(&archives, &self.exports, &stamp)?;
-        files::write(&full, &linked.full)?;
-        files::write(&stripped, &linked.stripped)
+        files::write(full, &linked.full)?;
+        files::write(stripped, &linked.stripped)
     }
 }
 
-fn full_path(workspace: &Workspace, module: &ModuleCrate) -> PathBuf {
-    workspace.out().join(format!("modules/{}.o", module.name))
-}
-
-fn stripped_path(workspace: &Workspace, module: &ModuleCrate) -> PathBuf {
-    workspace.scratch().join(format!("modules/{}.o", module.name))
+/// Where the compiler's records of the libraries are kept.
+fn records(workspace: &Workspace) -> PathBuf {
+    workspace.scratch().join("rlibs")
 }
 
 /// Packs the modules and the index of what they claim into the initramfs, and removes what is left of former modules.
@@ -141,7 +161,10 @@ fn pack_modules(workspace: &Workspace, modules: &[ModuleCrate]) -> Result<()> {
     let mut claims = Vec::new();
     let mut objects = BTreeMap::new();
     for module in modules {
-        objects.insert(module.name.as_str(), std::fs::read(stripped_path(workspace, module))?);
+        objects.insert(
+            module.name.as_str(),
+            std::fs::read(workspace.scratch().join(format!("modules/{}.o", module.name)))?,
+        );
     }
     for (name, object) in &objects {
         claims.extend(claims_of(object)?.map(|claim| (claim, *name)));

@@ -23,13 +23,8 @@ pub const TARGET: &str = "aarch64-kernel";
 pub const RUSTFLAGS: &[&str] = &["-Cembed-bitcode=yes", "-Csymbol-mangling-version=v0", "-Cforce-frame-pointers=yes"];
 
 /// What builds the standard library's crates for the target.
-const TARGET_ARGUMENTS: &[&str] = &[
-    "-Zjson-target-spec",
-    "-Zbuild-std=core,alloc,compiler_builtins",
-    "-Zbuild-std-features=compiler-builtins-mem",
-    "--target",
-    TARGET_FILE,
-];
+const TARGET_ARGUMENTS: &[&str] =
+    &["-Zjson-target-spec", "-Zbuild-std=core,alloc,compiler_builtins", "--target", TARGET_FILE];
 
 /// Has cargo say on its output which files it has built.
 const MESSAGES: &str = "--message-format=json-render-diagnostics";
@@ -81,20 +76,20 @@ impl Workspace {
         self.root.join("out")
     }
 
-    /// The crates that become modules: those under drivers/ and services/ that depend on `abi`, except libraries for
-    /// several drivers, which say `[package.metadata.lockstep] library = true`.
-    pub fn module_crates(&self) -> Result<Vec<ModuleCrate>> {
+    /// The crates in these rooms of the tree that become modules: those that depend on `abi`, except libraries for
+    /// several modules, which say `[package.metadata.lockstep] library = true`.
+    pub fn module_crates(&self, rooms: &[&str]) -> Result<Vec<ModuleCrate>> {
         let text = text_of(self.cargo().args(["metadata", "--no-deps", "--format-version=1"]))?;
         let metadata: Value = serde_json::from_str(&text)?;
         let mut crates = Vec::new();
         for package in metadata["packages"].as_array().into_iter().flatten() {
             let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
-            let room = manifest.strip_prefix(&self.root).unwrap_or(manifest);
+            let place = manifest.strip_prefix(&self.root).unwrap_or(manifest);
             let uses_abi = package["dependencies"]
                 .as_array()
                 .is_some_and(|list| list.iter().any(|dependency| dependency["name"] == "abi"));
             let library = package["metadata"]["lockstep"]["library"] == true;
-            if (room.starts_with("drivers") || room.starts_with("services")) && uses_abi && !library {
+            if rooms.iter().any(|room| place.starts_with(room)) && uses_abi && !library {
                 let word = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
                 crates.push(ModuleCrate { name: word("name"), package: word("id"), manifest: manifest.to_owned() });
             }

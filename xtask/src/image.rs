@@ -52,3 +52,70 @@ fn functions(elf: &ElfFile64<'_, LittleEndian>, base: u64) -> Result<Vec<(u32, S
     }
     Ok(functions)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// A kernel with code, constants behind a gap, and cleared memory at its end.
+    const SOURCE: &str = r#"
+        .section .text.head, "ax"
+        .globl _start
+        _start: b entry
+        .word 0
+        .quad 0, 0, 0, 0, 0, 0
+        .ascii "ARM\x64"
+        .word 0
+        .type entry, %function
+        entry: ret
+        .type _RNvNtCs4fqI2P2rA04_6kernel5panic4halt, %function
+        _RNvNtCs4fqI2P2rA04_6kernel5panic4halt: b .
+        .section .rodata, "a"
+        .quad 0x1122334455667788
+        .bss
+        .skip 5000
+    "#;
+
+    const SCRIPT: &str = "SECTIONS {
+        . = 0xffffffff80000000;
+        .text : { *(.text.head) *(.text) }
+        . = ALIGN(4096);
+        .rodata : { *(.rodata) }
+        . = ALIGN(4096);
+        .bss : { *(.bss) }
+        . = ALIGN(4096);
+        __image_end = .;
+    }";
+
+    fn run(tool: &str, arguments: &[&str], folder: &std::path::Path) {
+        let output = Command::new(tool).args(arguments).current_dir(folder).output();
+        let output = output.unwrap_or_else(|error| panic!("{tool}: {error}; ./x test installs it"));
+        assert!(output.status.success(), "{tool}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
+    fn the_image_is_the_memory_of_the_kernel_and_its_functions() {
+        let folder = std::env::temp_dir().join(format!("lockstep-image-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("kernel.s"), SOURCE).unwrap();
+        std::fs::write(folder.join("kernel.ld"), SCRIPT).unwrap();
+        run("aarch64-linux-gnu-gcc", &["-c", "kernel.s", "-o", "kernel.o"], &folder);
+        run("aarch64-linux-gnu-ld", &["-T", "kernel.ld", "kernel.o", "-o", "kernel.elf"], &folder);
+        run("aarch64-linux-gnu-objcopy", &["-O", "binary", "kernel.elf", "kernel.bin"], &folder);
+        let image = pack(&std::fs::read(folder.join("kernel.elf")).unwrap()).unwrap();
+        let mut memory = std::fs::read(folder.join("kernel.bin")).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+
+        // objcopy ends where the cleared memory begins.
+        memory.resize(4 * 4096, 0);
+        memory[IMAGE_SIZE..IMAGE_SIZE + 8].copy_from_slice(&image.len().to_le_bytes());
+        assert_eq!(&image[..memory.len()], memory);
+
+        let functions = symbols::Symbols::parse(&image[memory.len()..]).unwrap();
+        let place = |offset| functions.find(offset).map(|place| (place.function, place.offset));
+        assert_eq!(place(64), Some(("entry", 0)));
+        assert_eq!(place(70), Some(("kernel::panic::halt", 2)));
+    }
+}

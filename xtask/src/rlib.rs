@@ -76,3 +76,30 @@ pub fn global_symbols(rlib: &Path) -> Result<Vec<GlobalSymbol>> {
     }
     Ok(symbols)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rustc_recorded_is_read() {
+        let record = "Crate info:\nname arm_pl031-af4307f189fe6bbb\n=External Dependencies=\n\
+            1 core-b5459297bbdf1152 hash bdf9e06bc97b373a298acff2a7e6215a host_hash None kind Unconditional public\n\
+            2 arm_gic-d6dbff1a3c932714 hash 994b1fc56d7341be40fc670f9d3fa8b7 host_hash None kind Unconditional public\n\n\n";
+        let dependencies = parse(record, Path::new("deps")).unwrap();
+        let gic = Dependency {
+            name: "arm_gic".to_owned(),
+            hash: "994b1fc56d7341be40fc670f9d3fa8b7".to_owned(),
+            path: "deps/libarm_gic-d6dbff1a3c932714.rlib".into(),
+        };
+        assert_eq!((dependencies.len(), &dependencies[1]), (2, &gic));
+    }
+
+    #[test]
+    fn a_record_of_another_form_is_refused() {
+        for record in ["", "=External Dependencies=\n1 core hash 1\n", "=External Dependencies=\nnothing\n"] {
+            assert!(parse(record, Path::new("deps")).is_err(), "{record}");
+        }
+    }
+}

@@ -16,7 +16,8 @@ const SYSTEM: &str = "tests";
 
 /// Runs all checks, the quick ones first, and ends at the first that fails.
 pub fn test(workspace: &Workspace) -> Result<()> {
-    let modules: Vec<String> = workspace.module_crates()?.into_iter().map(|module| module.package).collect();
+    let modules: Vec<String> =
+        workspace.module_crates(&["drivers", "services", "tests"])?.into_iter().map(|module| module.package).collect();
 
     step("format", workspace.cargo().args(["fmt", "--all", "--check"]))?;
 
@@ -41,6 +42,7 @@ pub fn test(workspace: &Workspace) -> Result<()> {
     step("tests on this machine", &mut tests)?;
 
     build::build(workspace)?;
+    build::build_test_modules(workspace)?;
     firmware::raspberry_pi_4_device_tree(workspace)?;
     step("tests in QEMU", workspace.cargo().args(["test", "--package", SYSTEM, "--tests"]))
 }

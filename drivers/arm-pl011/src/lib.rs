@@ -228,6 +228,8 @@ fn divisors(clock: u32, speed: u32) -> (u32, u32) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
     use fake_kernel::{FakeNode, raised, signal};
 

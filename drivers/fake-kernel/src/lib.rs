@@ -8,13 +8,12 @@ use abi::kernel::Kernel;
 use abi::kernel::exports::*;
 use abi::{Error, Resources};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard};
-use std::time::Duration;
 
 /// What to add to the address of a DMA buffer to get the one that the device sees.
-pub const DMA_OFFSET: u64 = 0x10_0000_0000;
+const DMA_OFFSET: u64 = 0x10_0000_0000;
 
 /// A node with registers, as many interrupts as are asked for, and a device that reaches all memory.
 pub struct FakeNode {
@@ -65,17 +64,48 @@ pub fn dma_in_use(node: &FakeNode) -> usize {
     state().buffers.values().filter(|buffer| buffer.provider == node.provider).map(|buffer| buffer.layout.size()).sum()
 }
 
+/// Reads memory as a device does, at an address that a driver has given it.
+///
+/// # Panics
+/// When the value isn't within one DMA buffer.
+pub fn device_read<T: Copy>(address: u64) -> T {
+    // SAFETY: `in_buffer` finds initialised bytes; a test reads no types of which some bytes are invalid.
+    unsafe { in_buffer::<T>(address).read_unaligned() }
+}
+
+/// Writes memory as a device does, at an address that a driver has given it.
+///
+/// # Panics
+/// When the value isn't within one DMA buffer.
+pub fn device_write<T: Copy>(address: u64, value: T) {
+    // SAFETY: `in_buffer` finds memory that is allocated; like any device's, the write is the driver's to foresee.
+    unsafe { in_buffer::<T>(address).write_unaligned(value) }
+}
+
+fn in_buffer<T>(address: u64) -> *mut T {
+    let state = state();
+    let start = (address - DMA_OFFSET) as usize;
+    let (base, buffer) = state.buffers.range(..=start).next_back().expect("the device uses memory that it has not got");
+    assert!(start + size_of::<T>() <= base + buffer.layout.size(), "the device uses memory that it has not got");
+    buffer.start.as_ptr().wrapping_add(start - base).cast()
+}
+
 #[derive(Default)]
 struct State {
     nodes: Vec<Vec<&'static [AtomicU32]>>,
-    buffers: HashMap<usize, Buffer>,
+    /// By address.
+    buffers: BTreeMap<usize, Buffer>,
     raised: HashMap<u64, usize>,
 }
 
 struct Buffer {
     provider: ProviderId,
+    start: NonNull<u8>,
     layout: Layout,
 }
+
+// SAFETY: the pointer is only followed by whoever has been given the buffer, and by tests that play the device.
+unsafe impl Send for Buffer {}
 
 fn state() -> MutexGuard<'static, State> {
     static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
@@ -116,7 +146,7 @@ unsafe impl Kernel for FakeKernel {
         }
         // SAFETY: the size isn't 0.
         let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Error::OutOfMemory(size))?;
-        state().buffers.insert(start.addr().get(), Buffer { provider, layout });
+        state().buffers.insert(start.addr().get(), Buffer { provider, start, layout });
         // SAFETY: freshly allocated and zeroed; `dma_free` frees it.
         Ok(unsafe { DmaBuffer::from_raw(start, size, start.addr().get() as u64 + DMA_OFFSET) })
     }
@@ -139,7 +169,7 @@ unsafe impl Kernel for FakeKernel {
     }
     unsafe fn sleep_until(deadline: Instant) -> Result<()> {
         // SAFETY: nothing is required.
-        std::thread::sleep(Duration::from(deadline - unsafe { Self::time_now() }));
+        std::thread::sleep(deadline - unsafe { Self::time_now() });
         Ok(())
     }
     unsafe fn thread_yield() {

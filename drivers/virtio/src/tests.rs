@@ -1,8 +1,9 @@
 //! A device played by the test: it reads and writes the rings in memory, as section 2.7 lays them out.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
 use abi::prelude::*;
-use fake_kernel::{DMA_OFFSET, FakeNode, dma_in_use};
+use fake_kernel::{FakeNode, device_read as read, device_write as write, dma_in_use};
 
 const SIZE: usize = 8;
 const FEATURES: u32 = 1 << 5 | 1;
@@ -68,16 +69,6 @@ impl Pair {
 
 fn open(node: &FakeNode) -> Result<(Device<SIZE>, Features)> {
     Device::open(&mut node.resources(), DeviceType::Network, Features::all())
-}
-
-fn read<T: Copy>(address: u64) -> T {
-    // SAFETY: tests read rings and buffers at addresses that the driver has given to the device.
-    unsafe { ((address - DMA_OFFSET) as *const T).read_volatile() }
-}
-
-fn write<T>(address: u64, value: T) {
-    // SAFETY: tests write what the driver has let the device write.
-    unsafe { ((address - DMA_OFFSET) as *mut T).write_volatile(value) }
 }
 
 #[test]

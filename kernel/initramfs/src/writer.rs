@@ -12,6 +12,9 @@ use core::{error, fmt};
 const DIRECTORY: u32 = 0o040_755;
 const REGULAR: u32 = 0o100_644;
 
+/// Data begins at multiples of this, twice what the format asks for.
+const DATA_ALIGNMENT: usize = 8;
+
 /// Builds an archive: owner and group are root, the time is 0, inodes are counted from 1.
 #[derive(Default)]
 pub struct Writer {
@@ -56,16 +59,18 @@ impl Writer {
     }
 
     fn numbered_header(&mut self, inode: u32, name: &str, mode: u32, links: u32, size: u32) {
-        let name_size = name.len() as u32 + 1;
-        self.bytes.reserve(HEADER_SIZE + name.len() + ALIGNMENT + size as usize);
+        // Zeros behind the name move the data to where an object's tables can be read in place.
+        let name_start = self.bytes.len() + HEADER_SIZE;
+        let data_start = (name_start + name.len() + 1).next_multiple_of(DATA_ALIGNMENT);
+        let name_size = data_start - name_start;
+        self.bytes.reserve(HEADER_SIZE + name_size + ALIGNMENT + size as usize);
         self.bytes.extend_from_slice(MAGIC);
         // Inode, mode, user, group, links, time, size, device (2), device that it stands for (2), name size, checksum.
-        for number in [inode, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0] {
+        for number in [inode, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size as u32, 0] {
             self.bytes.extend_from_slice(format!("{number:08X}").as_bytes());
         }
         self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.push(0);
-        self.align();
+        self.bytes.resize(data_start, 0);
     }
 
     fn align(&mut self) {

@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use xmas_elf::{
     sections::{SHF_EXECINSTR, SHF_WRITE, ShType},
-    symbol_table::{Binding, Entry, Type},
+    symbol_table::Entry,
 };
 
 use crate::{
@@ -112,25 +112,19 @@ impl Layout {
             layout.unwind_tables.end = layout.reserve(Permission::Read, TERMINATOR as u64, 1)? + TERMINATOR;
         }
 
-        let mut external = 0;
-        let mut addressable = 0;
-        for (index, symbol) in object.symbols().iter().enumerate().skip(1) {
-            match object.definition(index, symbol) {
-                Some(Definition::Undefined | Definition::Absolute) => external += 1,
-                Some(Definition::Common) => {
+        let counts = object.symbol_counts();
+        if counts.common != 0 {
+            for (index, symbol) in object.symbols().iter().enumerate() {
+                if object.definition(index, symbol) == Some(Definition::Common) {
                     let offset = layout.reserve(Permission::Write, symbol.size(), symbol.value())?;
                     layout.commons.push((index, offset));
                 }
-                _ => {}
             }
-            // Marks between code and data (`$x`, `$d`) are never meant by name.
-            let mark = symbol.get_binding() == Ok(Binding::Local) && object.symbol_name(symbol).first() == Some(&b'$');
-            addressable += u64::from(!mark && !matches!(symbol.get_type(), Ok(Type::Section | Type::File)));
         }
         if layout.segments.execute.size != 0 {
-            layout.veneers = layout.reserve(Permission::Execute, external * veneer::SIZE as u64, 4)?;
+            layout.veneers = layout.reserve(Permission::Execute, (counts.external * veneer::SIZE) as u64, 4)?;
         }
-        layout.offset_table = layout.reserve(Permission::Read, addressable * 8, 8)?;
+        layout.offset_table = layout.reserve(Permission::Read, 8 * counts.addressable as u64, 8)?;
         Ok(layout)
     }
 

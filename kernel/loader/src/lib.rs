@@ -36,10 +36,11 @@
 //! # Bounds
 //!
 //! An object has at most [`LARGEST_OBJECT`] bytes, what it asks to be loaded at most [`LARGEST_LAYOUT`] bytes, and no
-//! section an alignment above [`LARGEST_ALIGNMENT`]. The number of sections, symbols and relocations is bounded by the
-//! size of the object alone. Besides the caller's segments, this crate never holds more than four times the size of the
+//! section an alignment above [`LARGEST_ALIGNMENT`]; its sections share no bytes, and no symbol that it needs has a name
+//! of [`LARGEST_NAME`] bytes. The number of sections, symbols and relocations is bounded by the object's size alone. Besides the caller's segments, this crate never holds more than four times the size of the
 //! object: one copy of it, if its bytes are not aligned, 24 bytes for each section, and 32 for each symbol and common
-//! symbol. The work is linear in the size of the object and of its segments, but for sorting the sections.
+//! symbol. The work is linear in the size of the object and of its segments, but for sorting the sections and
+//! for names.
 //!
 //! # Sources
 //!
@@ -53,9 +54,11 @@ extern crate alloc;
 
 mod error;
 pub mod exports;
+mod header;
 mod image;
 mod layout;
 mod link;
+mod linked;
 pub mod modinfo;
 mod object;
 mod relocation;
@@ -65,12 +68,16 @@ mod veneer;
 pub use error::{Error, Site};
 pub use image::Image;
 pub use layout::{Layout, Segment};
-pub use link::{Figures, Linked, Place, PlacedSection, Symbol, link};
+pub use link::{Place, link};
+pub use linked::{Figures, Linked, PlacedSection, Symbol};
 pub use object::Object;
 pub use segments::{Permission, Segments};
 
 /// The largest object that is read, in bytes.
 pub const LARGEST_OBJECT: usize = 64 << 20;
+
+/// Names of symbols that are looked up have fewer bytes than this.
+pub const LARGEST_NAME: usize = 16 << 10;
 
 /// The largest size of a module's three segments together, in bytes.
 pub const LARGEST_LAYOUT: usize = 64 << 20;

@@ -1,7 +1,7 @@
 //! Links an object at the addresses where it will run.
 
-use alloc::{borrow::Cow, format, string::ToString, vec, vec::Vec};
-use core::{num::NonZeroU64, ops::Range};
+use alloc::{format, string::ToString, vec, vec::Vec};
+use core::num::NonZeroU64;
 
 use xmas_elf::{
     P64,
@@ -10,7 +10,8 @@ use xmas_elf::{
 };
 
 use crate::{
-    Error, Layout, Object, Permission, Segments, Site,
+    Error, Figures, LARGEST_NAME, Layout, Linked, Object, Permission, Segments, Site,
+    linked::{initializers, locate},
     object::{Definition, printable},
     relocation::{Formula, Misfit, Relocation, Unsupported},
     veneer,
@@ -26,44 +27,6 @@ pub struct Place<'m> {
     /// A writable alias of the memory at that address, at least as large as the segment. All of it is written: what
     /// the module does not use becomes zeros.
     pub bytes: &'m mut [u8],
-}
-
-/// A module that has been linked.
-pub struct Linked<'a> {
-    object: Object<'a>,
-    layout: &'a Layout,
-    addresses: Segments<u64>,
-    used: Segments<usize>,
-    initializers: Vec<u64>,
-    figures: Figures,
-}
-
-/// How much work a module was.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Figures {
-    /// Sections placed in memory.
-    pub sections: usize,
-    /// Symbols resolved by name outside the module.
-    pub imports: usize,
-    /// Relocations applied.
-    pub relocations: usize,
-    /// Veneers written.
-    pub veneers: usize,
-    /// Entries written to the global offset table.
-    pub offset_table_entries: usize,
-}
-
-/// A symbol that a module defines for others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Symbol<'a> {
-    /// The name, as the compiler mangled it.
-    pub name: &'a str,
-    /// Where it is.
-    pub address: u64,
-    /// How many bytes it has, all of them inside its section.
-    pub size: u64,
-    /// The permission of the segment in which it is; `None` for an absolute symbol.
-    pub permission: Option<Permission>,
 }
 
 /// Links an object: copies its sections to their places, resolves the symbols that its relocations need, and applies
@@ -117,78 +80,6 @@ pub fn link<'a>(
     })
 }
 
-/// A section of the object in memory.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PlacedSection<'a> {
-    /// The section's name.
-    pub name: Cow<'a, str>,
-    /// Where it is.
-    pub address: u64,
-    /// How many bytes it has.
-    pub size: u64,
-}
-
-impl<'a> Linked<'a> {
-    /// The symbol with this name, if the module defines it for others.
-    pub fn symbol(&self, name: &str) -> Option<Symbol<'a>> {
-        self.symbols().find(|symbol| symbol.name == name)
-    }
-
-    /// The symbols that the module defines for others. What reaches beyond its section is left out.
-    pub fn symbols(&self) -> impl Iterator<Item = Symbol<'a>> {
-        let globals = self.object.symbols().iter().enumerate().skip(self.object.first_global());
-        globals.filter_map(|(index, symbol)| {
-            let kind = symbol.get_type();
-            if symbol.get_binding() == Ok(Binding::Local) || matches!(kind, Ok(Type::Section | Type::File | Type::Tls))
-            {
-                return None;
-            }
-            if let Definition::Section(section) = self.object.definition(index, symbol)? {
-                let size = self.object.section_at(section)?.header.size();
-                symbol.value().checked_add(symbol.size()).filter(|&end| end <= size)?;
-            }
-            let (address, permission) = locate(&self.object, self.layout, &self.addresses, index, symbol)?;
-            let name = str::from_utf8(self.object.symbol_name(symbol)).ok()?;
-            Some(Symbol { name, address, size: symbol.size(), permission })
-        })
-    }
-
-    /// The sections in memory, for debuggers (`add-symbol-file MODULE.o -s SECTION ADDRESS`) and backtraces.
-    pub fn sections(&self) -> impl Iterator<Item = PlacedSection<'a>> {
-        self.layout.order().iter().filter_map(|&index| {
-            let section = self.object.section_at(index)?;
-            let placement = self.layout.placement(index)?;
-            Some(PlacedSection {
-                name: printable(section.name()),
-                address: self.addresses[placement.permission] + placement.offset as u64,
-                size: section.header.size(),
-            })
-        })
-    }
-
-    /// The addresses of the module's unwind tables (`.eh_frame`), the zero word that ends them included. Empty when it
-    /// has none.
-    pub fn unwind_tables(&self) -> Range<u64> {
-        let Range { start, end } = self.layout.unwind_tables;
-        self.addresses.read + start as u64..self.addresses.read + end as u64
-    }
-
-    /// The addresses of the functions to call, in this order, before anything else in the module (`.init_array`).
-    pub fn initializers(&self) -> &[u64] {
-        &self.initializers
-    }
-
-    /// How many bytes are in use from the start of each segment. Whole pages behind them can be given back.
-    pub fn used(&self) -> Segments<usize> {
-        self.used
-    }
-
-    /// How much work the module was.
-    pub fn figures(&self) -> Figures {
-        self.figures
-    }
-}
-
 /// Checks that a place suits its segment.
 fn check_place(layout: &Layout, permission: Permission, place: &Place<'_>) -> Result<(), Error> {
     let segment = layout.segments()[permission];
@@ -204,37 +95,6 @@ fn check_place(layout: &Layout, permission: Permission, place: &Place<'_>) -> Re
         return refuse("an address of at most", u64::MAX - size, place.address);
     }
     Ok(())
-}
-
-/// Where a symbol of this module is. `None` when it is not in this module, or in a section that is not loaded.
-fn locate(
-    object: &Object<'_>,
-    layout: &Layout,
-    addresses: &Segments<u64>,
-    index: usize,
-    symbol: &Entry64,
-) -> Option<(u64, Option<Permission>)> {
-    let (permission, offset) = match object.definition(index, symbol)? {
-        Definition::Undefined => return None,
-        Definition::Absolute => return Some((symbol.value(), None)),
-        Definition::Common => (Permission::Write, layout.common(index)? as u64),
-        Definition::Section(section) => {
-            let placement = layout.placement(section)?;
-            (placement.permission, placement.offset as u64 + symbol.value())
-        }
-    };
-    Some((addresses[permission] + offset, Some(permission)))
-}
-
-/// The contents of the relocated sections `.init_array`.
-fn initializers(object: &Object<'_>, layout: &Layout, read: &[u8]) -> Vec<u64> {
-    let arrays = layout.order().iter().filter_map(|&index| {
-        let section = object.section_at(index)?;
-        (section.header.get_type() == Ok(ShType::InitArray)).then_some(())?;
-        let offset = layout.placement(index)?.offset;
-        read.get(offset..offset + section.header.size() as usize)
-    });
-    arrays.flat_map(|array| array.as_chunks().0).map(|&function| u64::from_le_bytes(function)).collect()
 }
 
 /// What is known of a symbol while relocations are applied.
@@ -480,6 +340,9 @@ impl Linker<'_, '_> {
             None => {}
         }
         let name = self.object.symbol_name(symbol);
+        if name.len() == LARGEST_NAME {
+            return refuse("a name of less than 16 KiB");
+        }
         let resolved = str::from_utf8(name).ok().and_then(self.resolve);
         if let Some(address) = resolved {
             self.figures.imports += 1;

@@ -5,23 +5,28 @@
 //! are reached only through the tables that passed. Nothing is allocated but for errors.
 
 use alloc::{borrow::Cow, format, string::String};
-use core::ops::Range;
+use core::{ffi::CStr, ops::Range};
 
 use xmas_elf::{
     P64,
-    header::{self, Class, Data, HeaderPt2, Machine, Type},
-    sections::{self, Rela, SectionHeader, SectionHeader_, ShType},
+    sections::{self, Rela, SectionHeader, ShType},
     symbol_table::{Entry, Entry64},
 };
-use zero::{Pod, read_array};
+use zero::Pod;
 
-use crate::{Error, Image, LARGEST_ALIGNMENT};
+use crate::{
+    Error, Image, LARGEST_ALIGNMENT, LARGEST_NAME,
+    header::{SectionTable, records},
+};
 
 /// `SHF_EXCLUDE`: the section is for linkers and not for the loaded image. Not among `xmas-elf`'s flags.
 const SHF_EXCLUDE: u64 = 0x8000_0000;
 
-/// The size of the ELF64 file header, in bytes.
-const HEADER_SIZE: usize = 64;
+/// The type of a symbol that stands for a section; the low half of its field `info`.
+const STT_SECTION: u8 = 3;
+
+/// The type of a symbol that names a source file.
+const STT_FILE: u8 = 4;
 
 /// The section that holds what a module says of itself; see [`crate::modinfo`].
 pub(crate) const MODINFO: &str = ".modinfo";
@@ -32,13 +37,25 @@ pub(crate) const MODINFO: &str = ".modinfo";
 #[derive(Clone, Copy)]
 pub struct Object<'a> {
     bytes: &'a [u8],
-    sections: &'a [SectionHeader_<P64>],
+    sections: SectionTable<'a>,
     section_names: &'a [u8],
     symbols: &'a [Entry64],
     symbol_names: &'a [u8],
     /// The section number of each symbol whose own field for it is too small, or empty.
     extended_sections: &'a [u32],
     first_global: usize,
+    symbol_counts: SymbolCounts,
+}
+
+/// How many symbols there are of those that need room in memory, or may.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct SymbolCounts {
+    /// Those outside the object, to which a branch may need a veneer.
+    pub external: usize,
+    /// Common symbols.
+    pub common: usize,
+    /// Those that may have an entry in the global offset table, since code can mean them by name.
+    pub addressable: usize,
 }
 
 /// One section of an object.
@@ -72,20 +89,26 @@ impl<'a> Object<'a> {
     /// storage.
     pub fn parse(image: &'a Image<'_>) -> Result<Self, Error> {
         let bytes = image.bytes();
-        let table = SectionTable::read(bytes)?;
         let mut object = Self {
             bytes,
-            sections: table.sections,
+            sections: SectionTable::read(bytes)?,
             section_names: &[],
             symbols: &[],
             symbol_names: &[],
             extended_sections: &[],
             first_global: 0,
+            symbol_counts: SymbolCounts::default(),
         };
-        object.section_names = object.strings(table.names, &"the ELF header")?;
+        object.section_names = object.strings(object.sections.names, "the ELF header")?;
         let mut symbol_table = None;
         let mut extended_sections = None;
+        let mut contents = 0;
         for index in 1..object.sections.len() {
+            // Sections that share bytes could make the object as good as boundless.
+            contents += object.section_at(index).map_or(0, |section| object.contents(&section).len());
+            if contents > bytes.len() {
+                return Err(object.unacceptable(index, "to share no bytes with other sections", contents as u64));
+            }
             match object.check_section(index)? {
                 Some(ShType::SymTab) if symbol_table.replace(index).is_some() => {
                     return Err(object.unacceptable(index, "to be the only symbol table", index as u64));
@@ -121,7 +144,7 @@ impl<'a> Object<'a> {
 
     /// The section with this number.
     pub(crate) fn section_at(&self, index: usize) -> Option<Section<'a>> {
-        let header = SectionHeader::Sh64(self.sections.get(index)?);
+        let header = self.sections.get(index)?;
         Some(Section { header, names: self.section_names.get(header.name() as usize..).unwrap_or_default() })
     }
 
@@ -149,6 +172,11 @@ impl<'a> Object<'a> {
     /// The symbols, the null symbol included.
     pub(crate) fn symbols(&self) -> &'a [Entry64] {
         self.symbols
+    }
+
+    /// How many symbols need room in memory, or may.
+    pub(crate) fn symbol_counts(&self) -> SymbolCounts {
+        self.symbol_counts
     }
 
     /// The number of the first symbol that is not local.
@@ -194,7 +222,11 @@ impl<'a> Object<'a> {
             Ok(ShType::Null) => return Ok(None),
             Ok(kind) => kind,
             Err(_) => {
-                return Err(self.unacceptable(index, "a section type of the System V ABI", self.type_number(index)));
+                return Err(self.unacceptable(
+                    index,
+                    "a section type of the System V ABI",
+                    self.sections.type_number(index),
+                ));
             }
         };
         let refuse = |expected, found| Err(self.unacceptable(index, expected, found));
@@ -231,7 +263,7 @@ impl<'a> Object<'a> {
             | ShType::InitArray
             | ShType::FiniArray
             | ShType::PreInitArray => Ok(Some(kind)),
-            _ => refuse("a loaded section to hold program data", self.type_number(index)),
+            _ => refuse("a loaded section to hold program data", self.sections.type_number(index)),
         }
     }
 
@@ -253,7 +285,7 @@ impl<'a> Object<'a> {
         let Some(Section { header, .. }) = self.section_at(index) else {
             return Ok(());
         };
-        self.symbol_names = self.strings(header.link() as usize, &self.section_name(index))?;
+        self.symbol_names = self.strings(header.link() as usize, &format!("section `{}`", self.section_name(index)))?;
         self.first_global = header.info() as usize;
         if self.first_global > self.symbols.len() {
             return Err(self.unacceptable(index, "no more local symbols than symbols", header.info().into()));
@@ -261,6 +293,7 @@ impl<'a> Object<'a> {
         if let Some(extended) = extended {
             self.extended_sections = self.table(extended, "a table of 4-byte section numbers")?;
         }
+        let mut counts = SymbolCounts::default();
         for (index, symbol) in self.symbols.iter().enumerate() {
             let refuse = |expected, found| {
                 let what = format!("symbol `{}`", self.symbol_label(index));
@@ -279,13 +312,19 @@ impl<'a> Object<'a> {
                     Some(_) => {}
                 },
                 Some(Definition::Common) => {
+                    counts.common += 1;
                     if !symbol.value().is_power_of_two() || symbol.value() > LARGEST_ALIGNMENT {
                         return refuse("an alignment that is a power of two of at most 2 MiB", symbol.value());
                     }
                 }
-                Some(Definition::Undefined | Definition::Absolute) => {}
+                Some(Definition::Undefined | Definition::Absolute) => counts.external += 1,
             }
+            // Sections, files and the marks between code and data (`$x`, `$d`) are not meant by name.
+            let mark = || self.symbol_names.get(symbol.name() as usize) == Some(&b'$');
+            let unnamed = matches!(symbol.info() & 0xf, STT_SECTION | STT_FILE);
+            counts.addressable += usize::from(!unnamed && !mark());
         }
+        self.symbol_counts = counts;
         Ok(())
     }
 
@@ -304,7 +343,11 @@ impl<'a> Object<'a> {
                 continue;
             }
             if kind == Ok(ShType::Rel) {
-                return Err(self.unacceptable(index, "relocations with addends (SHT_RELA)", self.type_number(index)));
+                return Err(self.unacceptable(
+                    index,
+                    "relocations with addends (SHT_RELA)",
+                    self.sections.type_number(index),
+                ));
             }
             if symbol_table != Some(header.link() as usize) {
                 return Err(self.unacceptable(index, "to refer to this object's symbol table", header.link().into()));
@@ -326,10 +369,10 @@ impl<'a> Object<'a> {
     }
 
     /// The string table in section `index`, which `user` refers to: non-empty and ended by a zero byte.
-    fn strings(&self, index: usize, user: &dyn core::fmt::Display) -> Result<&'a [u8], Error> {
-        let header = self.sections.get(index).map(SectionHeader::Sh64);
-        let header = header.filter(|header| header.get_type() == Ok(ShType::StrTab)).ok_or_else(|| {
-            let what = format!("{user}");
+    fn strings(&self, index: usize, user: &str) -> Result<&'a [u8], Error> {
+        let header = self.sections.get(index).filter(|header| header.get_type() == Ok(ShType::StrTab));
+        let header = header.ok_or_else(|| {
+            let what = user.into();
             Error::Unacceptable { what, expected: "the number of its string table", found: index as u64 }
         })?;
         self.check_range(index, header)?;
@@ -341,16 +384,6 @@ impl<'a> Object<'a> {
                 Err(self.unacceptable(index, "a string table that ends with a zero byte", found))
             }
         }
-    }
-
-    /// The number of a section's type as it stands in the file.
-    fn type_number(&self, index: usize) -> u64 {
-        // `xmas-elf` keeps the number to itself: it is the second word of the header.
-        const SIZE: usize = size_of::<SectionHeader_<P64>>();
-        let table = self.sections.as_ptr().addr() - self.bytes.as_ptr().addr();
-        let word = table + index * SIZE + 4;
-        let bytes = self.bytes.get(word..).and_then(|bytes| bytes.first_chunk());
-        u32::from_le_bytes(bytes.copied().unwrap_or_default()).into()
     }
 
     fn unacceptable(&self, index: usize, expected: &'static str, found: u64) -> Error {
@@ -380,88 +413,16 @@ fn is_loaded(header: SectionHeader<'_>) -> bool {
     header.flags() & (sections::SHF_ALLOC | SHF_EXCLUDE) == sections::SHF_ALLOC
 }
 
-/// Where the section header table is, and which section holds the names.
-struct SectionTable<'a> {
-    sections: &'a [SectionHeader_<P64>],
-    names: usize,
-}
-
-impl<'a> SectionTable<'a> {
-    /// Reads and checks the file header.
-    fn read(bytes: &'a [u8]) -> Result<Self, Error> {
-        let unacceptable = |expected, found| Error::Unacceptable { what: "the ELF header".into(), expected, found };
-        let out_of_bounds = |what: &str, end| Error::OutOfBounds { what: what.into(), end, size: bytes.len() as u64 };
-
-        let Some((start, _)) = bytes.split_first_chunk::<HEADER_SIZE>() else {
-            return Err(out_of_bounds("the ELF header", HEADER_SIZE as u64));
-        };
-        let [a, b, c, d, class, ..] = *start;
-        if [a, b, c, d] != header::MAGIC {
-            return Err(unacceptable("the magic number 0x7f E L F", u32::from_be_bytes([a, b, c, d]).into()));
-        }
-        let (Ok(file), true) = (header::parse_header(start), class == 2) else {
-            return Err(unacceptable("the 64-bit class, ELFCLASS64 (2)", class.into()));
-        };
-        debug_assert_eq!(file.pt1.class(), Class::SixtyFour);
-        if file.pt1.data() != Data::LittleEndian {
-            return Err(unacceptable(
-                "little-endian data, ELFDATA2LSB (1)",
-                start.get(5).copied().unwrap_or_default().into(),
-            ));
-        }
-        let HeaderPt2::Header64(file) = file.pt2 else {
-            return Err(unacceptable("the 64-bit class, ELFCLASS64 (2)", class.into()));
-        };
-        if file.machine.as_machine() != Machine::AArch64 {
-            return Err(unacceptable("the machine AArch64 (183)", u16::from_le_bytes([start[18], start[19]]).into()));
-        }
-        if file.type_.as_type() != Type::Relocatable {
-            return Err(unacceptable("a relocatable object, ET_REL (1)", file.type_.0.into()));
-        }
-        if file.version != 1 {
-            return Err(unacceptable("version 1", file.version.into()));
-        }
-        if usize::from(file.sh_entry_size) != size_of::<SectionHeader_<P64>>() {
-            return Err(unacceptable("section headers of 64 bytes", file.sh_entry_size.into()));
-        }
-        // Numbers that don't fit the file header's 16-bit fields stand in the first section header (gABI, chapter 4).
-        let table = |count: u64| -> Result<&'a [SectionHeader_<P64>], Error> {
-            let size = count.saturating_mul(size_of::<SectionHeader_<P64>>() as u64);
-            let end = file.sh_offset.saturating_add(size);
-            let range = usize::try_from(file.sh_offset).ok().zip(usize::try_from(end).ok());
-            let table = range.and_then(|(start, end)| bytes.get(start..end));
-            let table = table.ok_or_else(|| out_of_bounds("the table of section headers", end))?;
-            records(table).ok_or_else(|| unacceptable("section headers at a multiple of eight", file.sh_offset))
-        };
-        let first = table(1)?.first().map(SectionHeader::Sh64);
-        let first = |field: fn(&SectionHeader<'a>) -> u64| first.as_ref().map_or(0, field);
-        let count = match file.sh_count {
-            0 => first(SectionHeader::size),
-            count => count.into(),
-        };
-        let names = match file.sh_str_index {
-            sections::SHN_XINDEX => first(|header| header.link().into()) as usize,
-            names => names.into(),
-        };
-        Ok(Self { sections: table(count)?, names })
-    }
-}
-
-/// Bytes as records of one type, if there is a whole number of them at an address that suits them.
-fn records<T: Pod>(bytes: &[u8]) -> Option<&[T]> {
-    let aligned = bytes.as_ptr().addr().is_multiple_of(align_of::<T>());
-    (aligned && bytes.len().is_multiple_of(size_of::<T>())).then(|| read_array(bytes))
-}
-
 /// Where a section's contents are in the file.
 fn file_range(header: SectionHeader<'_>) -> Option<Range<usize>> {
     let end = header.offset().checked_add(header.size())?;
     Some(usize::try_from(header.offset()).ok()?..usize::try_from(end).ok()?)
 }
 
-/// The string with which the rest of a string table begins.
+/// The string with which the rest of a string table begins, up to [`LARGEST_NAME`] bytes of it.
 fn string(table: &[u8]) -> &[u8] {
-    table.split(|&byte| byte == 0).next().unwrap_or_default()
+    let table = table.get(..LARGEST_NAME).unwrap_or(table);
+    CStr::from_bytes_until_nul(table).map_or(table, CStr::to_bytes)
 }
 
 /// A name as text, whatever its bytes.

@@ -216,3 +216,26 @@ fn an_object_of_nothing_but_common_symbols_stays_within_the_bound() {
     exercise(&unaligned[1..], &mut memory).unwrap();
     Module::load(&object, |_| None).unwrap();
 }
+
+/// One name and one table, used by a hundred thousand: time would be their product.
+#[test]
+fn sections_that_share_bytes_and_endless_names_are_refused() {
+    let source = "
+        .section .rodata, \"a\"; .fill 100000, 1, 0
+        .section .modinfo, \"a\"; .fill 10, 1, 0x61
+        .data; .fill 1000, 8, 0
+    ";
+    let mut object = compile("shared.s", source, &[]);
+    let headers = u64::from_le_bytes(object[40..48].try_into().unwrap()) as usize;
+    let header = |number: usize| headers + 64 * number;
+    let large = (1..).find(|&number| object[header(number) + 32..][..4] == 100_000_u32.to_le_bytes()).unwrap();
+    object.copy_within(header(large)..header(large + 1), header(large + 1));
+    let error = Module::load(&object, |_| None).unwrap_err().to_string();
+    assert!(error.contains(": expected to share no bytes with other sections, found "), "{error}");
+
+    let name = "a".repeat(loader::LARGEST_NAME - 1);
+    let load = |name: &str| Module::load(&compile("name.s", &format!(".8byte {name}"), &[]), |_| Some(0));
+    assert_eq!(load(&name).unwrap().figures.imports, 1);
+    let error = load(&(name + "a")).unwrap_err().to_string();
+    assert!(error.ends_with("a`: expected a name of less than 16 KiB, found 0x10"), "{error}");
+}

@@ -11,7 +11,7 @@ use crate::Handover;
 use abi::sync::Lock;
 use abi::system::MemoryStatus;
 use abi::{Error, Result};
-use alloc::format;
+use alloc::borrow::ToOwned;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -89,7 +89,7 @@ pub unsafe fn initialise(tree: &Tree<'_>, handover: &Handover) -> Result<()> {
         }
     }
     if memory.iter().all(Range::is_empty) {
-        return Err(Error::Invalid(format!("the device tree lists no memory")));
+        return Err(Error::Invalid("the device tree lists no memory".to_owned()));
     }
 
     let mut reserved = vec![

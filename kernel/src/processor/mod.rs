@@ -6,6 +6,8 @@ pub mod exceptions;
 
 use abi::sync::InterruptsMasked;
 
+core::arch::global_asm!(include_str!("bytes.s"));
+
 /// Stops this processor for good.
 pub fn halt() -> ! {
     core::mem::forget(InterruptsMasked::new());

@@ -87,6 +87,7 @@ pub fn write<N: AsRef<str>>(mut functions: Vec<(u32, N)>) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use alloc::vec;

@@ -42,8 +42,7 @@ impl Echo {
             || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; DATAGRAMS], vec![0; DATAGRAM_BYTES.max(mtu)]);
         let mut socket = udp::Socket::new(buffer(), buffer());
         bind(&mut socket);
-        let mut echo =
-            Self { udp: sockets.add(socket), udp_waiting: None, tcp: Vec::new(), buffer: vec![0; mtu] };
+        let mut echo = Self { udp: sockets.add(socket), udp_waiting: None, tcp: Vec::new(), buffer: vec![0; mtu] };
         echo.listen(sockets);
         echo
     }

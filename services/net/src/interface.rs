@@ -6,6 +6,7 @@ use crate::stack::Stack;
 use abi::internet::{InterfaceStatus, Origin};
 use abi::network::{MacAddress, Statistics};
 use abi::prelude::*;
+use abi::thread;
 use alloc::sync::Arc;
 use core::mem;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -143,7 +144,12 @@ pub fn run(interface: &Arc<Interface>, event: &Event, configuration: Configurati
                 Order::End => break 'run,
             }
         }
-        let deadline = stack.round(Instant::now());
+        let now = Instant::now();
+        let deadline = stack.round(now);
+        if deadline == Some(now) {
+            // Packets arrive faster than they are dealt with: that must not keep other threads from running.
+            thread::yield_now();
+        }
         if event.wait(deadline).is_err() {
             break;
         }

@@ -81,6 +81,8 @@ struct Ping {
 impl Pings {
     /// Queues a request for transmission.
     pub fn send(&mut self, request: Request, sockets: &mut SocketSet<'_>) {
+        // Without a link nothing else gives up on those that came before.
+        self.serve(sockets);
         let size = ICMP_HEADER + request.payload;
         let buffer = || icmp::PacketBuffer::new(vec![icmp::PacketMetadata::EMPTY], vec![0; size]);
         let mut socket = icmp::Socket::new(buffer(), buffer());

@@ -48,15 +48,7 @@ impl Port {
     /// The port of `interface`, closed.
     pub fn new(interface: Arc<Interface>) -> Self {
         let transmitter = Transmitter { longest: interface.mtu + ETHERNET_HEADER, spare: None, failure: None };
-        Self {
-            interface,
-            card: None,
-            is_met: false,
-            link_is_up: false,
-            has_failed: false,
-            is_full: false,
-            transmitter,
-        }
+        Self { interface, card: None, is_met: false, link_is_up: false, has_failed: false, is_full: false, transmitter }
     }
 
     /// The card may have been replaced: forgets what is known of it.

@@ -185,6 +185,7 @@ impl fmt::Display for SettingsError {
 impl core::error::Error for SettingsError {}
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -248,10 +249,7 @@ mod tests {
             message("10.0.2.15::10.0.2.2:255.0.255.0"),
             "the boot argument `ip` has the netmask 255.0.255.0, which isn't ones followed by zeros"
         );
-        assert_eq!(
-            message("224.0.0.1"),
-            "the boot argument `ip` gives the client 224.0.0.1, which no host can have"
-        );
+        assert_eq!(message("224.0.0.1"), "the boot argument `ip` gives the client 224.0.0.1, which no host can have");
         assert_eq!(
             message("::::::bootp"),
             "the boot argument `ip` asks for configuration by `bootp`, this stack knows dhcp and off"

@@ -40,7 +40,8 @@ impl<'a> Stack<'a> {
         let address = EthernetAddress(interface.mac_address.0);
         let mut config = Config::new(HardwareAddress::Ethernet(address));
         // TCP's first sequence numbers follow from it. Nothing less predictable is published yet.
-        config.random_seed = address.0.iter().fold(now.as_nanoseconds(), |seed, &byte| seed << 8 ^ seed ^ u64::from(byte));
+        config.random_seed =
+            address.0.iter().fold(now.as_nanoseconds(), |seed, &byte| seed << 8 ^ seed ^ u64::from(byte));
         let ip = smoltcp::iface::Interface::new(config, &mut port, time::to_stack(now));
         let mut sockets = SocketSet::new(Vec::new());
         let echo = Echo::new(&mut sockets, interface.mtu);

@@ -1,7 +1,7 @@
 //! The whole module on the host: a card that the tests hold the other end of, on a kernel made of std's threads.
 //!
 //! What goes in and comes out is written and read by the crate etherparse, and the DHCP server is by hand from RFC 2131.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod kernel;
 
@@ -405,9 +405,7 @@ fn takes_a_lease_and_a_new_one_when_the_link_comes_back() {
 #[test]
 fn a_wrong_boot_argument_is_named_and_dhcp_used() {
     let _session = Session::start(boot_with("10.0.2.15::10.0.2.2:255.0.255.0"));
-    await_log(
-        "the boot argument `ip` has the netmask 255.0.255.0, which isn't ones followed by zeros; using DHCP",
-    );
+    await_log("the boot argument `ip` has the netmask 255.0.255.0, which isn't ones followed by zeros; using DHCP");
     grant_lease(Card::publish(0));
     await_log("eth0: 10.0.2.15/24 via 10.0.2.2 (DHCP lease of 86400 s)");
 }
@@ -530,8 +528,7 @@ fn a_card_that_breaks_its_protocol_is_left_alone() {
     let (session, card) = static_machine();
     card.breaks.store(true, Ordering::SeqCst);
     card.wake();
-    let complaint =
-        "eth0: the device misbehaved: it returned a frame that nobody lent to it; it is not used any more";
+    let complaint = "eth0: the device misbehaved: it returned a frame that nobody lent to it; it is not used any more";
     await_log(complaint);
     for _ in 0..10 {
         card.put(udp((GATEWAY, 4000), (OWN, 7), b"hello"));

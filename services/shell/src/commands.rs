@@ -40,7 +40,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "free", arguments: "", summary: "show how the memory is used, in KiB", run: system::free },
     Command { name: "help", arguments: "", summary: "show this list", run: help },
     Command { name: "insmod", arguments: "MODULE", summary: "load a module and bind its devices", run: modules::insmod },
-    Command { name: "ip", arguments: "", summary: "show the network interfaces and their addresses", run: network::ip },
+    Command { name: "ip", arguments: "[addr]", summary: "show the network interfaces and their addresses", run: network::ip },
     Command { name: "lsdev", arguments: "", summary: "list the devices and what drives them", run: modules::lsdev },
     Command { name: "lsmod", arguments: "", summary: "list the loaded modules", run: modules::lsmod },
     Command { name: "modinfo", arguments: "MODULE", summary: "show what a module says of itself", run: modules::modinfo },

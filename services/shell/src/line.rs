@@ -46,14 +46,7 @@ struct History {
 impl Editor {
     /// An empty line after `prompt`, whose first word Tab completes to one of `words`.
     pub fn new(prompt: &'static str, words: Vec<&'static str>) -> Self {
-        Self {
-            prompt,
-            words,
-            decoder: Decoder::default(),
-            line: Vec::new(),
-            cursor: 0,
-            history: History::default(),
-        }
+        Self { prompt, words, decoder: Decoder::default(), line: Vec::new(), cursor: 0, history: History::default() }
     }
 
     /// Shows prompt and line, where the terminal shows nothing of them.

@@ -60,12 +60,11 @@ impl Terminal {
         }
     }
 
-    /// Waits until `deadline`. Returns whether Ctrl-C was pressed before, which also throws away all that was typed
-    /// before it.
+    /// Waits until `deadline` or for Ctrl-C, and returns whether it was that. What was typed before it is thrown away.
     ///
     /// # Errors
     /// [`Error::Stopping`] when the shell is being removed.
-    pub fn is_interrupted(&mut self, deadline: Instant) -> Result<bool> {
+    pub fn is_interrupted_before(&mut self, deadline: Instant) -> Result<bool> {
         self.flush();
         loop {
             self.fetch();

@@ -174,7 +174,10 @@ impl<'a, 'data> Output<'a, 'data> {
                     (self.object.section_symbol(target), fixup.addend + (target_start + offset) as i64)
                 }
                 // Only debugging information speaks of sections that are not linked.
-                None => return Ok(self.bury(section, start + fixup.offset)),
+                None => {
+                    self.bury(section, start + fixup.offset);
+                    return Ok(());
+                }
             },
             Meaning::Import(name) => (self.import(name), fixup.addend),
         };

@@ -1,4 +1,5 @@
 //! Modules are linked from objects that gcc makes, and the outcome is compared with what lld makes of the same objects.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! A kernel for services on the host: threads, events, the registry and the log are real, on top of std's; the rest is
 //! what a test says it is. One [`Session`] at a time has it.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use abi::kernel::Kernel;
 use abi::kernel::exports::*;

@@ -7,8 +7,7 @@ use abi::prelude::*;
 use abi::system::{self, DeviceState};
 
 pub fn lsmod(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
-    let columns =
-        [Column::Left("Module"), Column::Right("Size"), Column::Left("Text at"), Column::Left("Used by")];
+    let columns = [Column::Left("Module"), Column::Right("Size"), Column::Left("Text at"), Column::Left("Used by")];
     let mut table = Table::new(columns);
     for module in system::modules() {
         let users = module.users.join(" ");
@@ -19,8 +18,7 @@ pub fn lsmod(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure
 }
 
 pub fn lsdev(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
-    let columns =
-        [Column::Left("Node"), Column::Left("Compatible"), Column::Left("Module"), Column::Left("State")];
+    let columns = [Column::Left("Node"), Column::Left("Compatible"), Column::Left("Module"), Column::Left("State")];
     let mut table = Table::new(columns);
     for device in system::devices() {
         let module = device.module.unwrap_or_else(|| "-".into());
@@ -44,8 +42,10 @@ fn state(state: &DeviceState) -> String {
 }
 
 pub fn modinfo(terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> {
-    for (key, value) in system::module_information(name(arguments)?)? {
-        writeln!(terminal, "{:<15} {value}", format!("{key}:"));
+    let pairs = system::module_information(name(arguments)?)?;
+    let width = pairs.iter().map(|(key, _)| key.len() + 1).max().unwrap_or(0);
+    for (key, value) in pairs {
+        writeln!(terminal, "{:width$} {value}", key + ":");
     }
     Ok(())
 }

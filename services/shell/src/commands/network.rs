@@ -24,7 +24,8 @@ fn internet() -> Result<Handle<dyn Internet>, Failure> {
     registry::first().ok_or(Failure::Missing("there is no IP stack; the module net provides one"))
 }
 
-pub fn ip(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
+pub fn ip(terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> {
+    let ([] | ["addr" | "address" | "a"]) = arguments else { return Err(Failure::Usage) };
     // Not printed before the stack is released: to write may take long.
     let interfaces = internet()?.get()?.interfaces();
     for (index, interface) in interfaces.iter().enumerate() {
@@ -83,7 +84,7 @@ pub fn ping(terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> 
         }
         statistics.count(reply.ok());
         let pause = if sequence < count.get() { next } else { Instant::now() };
-        if terminal.is_interrupted(pause)? {
+        if terminal.is_interrupted_before(pause)? {
             writeln!(terminal, "^C");
             break;
         }

@@ -9,15 +9,9 @@ use time::OffsetDateTime;
 
 pub fn dmesg(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
     for record in system::log_records(0) {
-        let time = record.time;
-        writeln!(
-            terminal,
-            "[{:5}.{:06}] {}: {}",
-            time.as_secs(),
-            time.subsec_micros(),
-            record.source,
-            record.text
-        );
+        let (seconds, microseconds) = (record.time.as_secs(), record.time.subsec_micros());
+        let separator = if record.source.is_empty() { "" } else { ": " };
+        writeln!(terminal, "[{seconds:5}.{microseconds:06}] {}{separator}{}", record.source, record.text);
     }
     Ok(())
 }
@@ -35,12 +29,14 @@ pub fn free(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure>
     row("Kernel:", memory.kernel, memory.kernel);
     row("Heap:", memory.heap, memory.heap_used);
     row("Modules:", memory.modules, memory.modules);
+    row("DMA:", memory.dma, memory.dma);
     write!(terminal, "{table}");
     Ok(())
 }
 
 pub fn date(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
-    let clock = registry::first::<dyn Clock>().ok_or(Failure::Missing("the machine has no clock that knows the date"))?;
+    let clock =
+        registry::first::<dyn Clock>().ok_or(Failure::Missing("the machine has no clock that knows the date"))?;
     writeln!(terminal, "{}", date_and_time(clock.get()?.now().as_secs())?);
     Ok(())
 }

@@ -1,0 +1,3 @@
+//! The system from the outside; see the crate's documentation.
+
+mod boot;
