@@ -148,12 +148,10 @@ fn bind(machine: &'static Machine, provider: ProviderId) -> DeviceState {
 
 fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str, name: &str) -> DeviceState {
     let Some(node) = resources::node(machine, provider) else { return DeviceState::Unclaimed };
-    match resources::missing_controller(node) {
-        Some(Ok(controller)) if registry::kind(provider) != Some(Kind::Node(node.index())) || !is_own_controller(node, &controller) => {
-            return DeviceState::Deferred(controller);
-        }
-        Some(Err(error)) => return DeviceState::Failed(error.to_string()),
-        _ => {}
+    match resources::check_controllers(node) {
+        Ok(()) => {}
+        Err(Error::Deferred(what)) => return DeviceState::Deferred(what),
+        Err(error) => return DeviceState::Failed(error.to_string()),
     }
     let loaded = match modules::get(machine, name) {
         Ok(loaded) => loaded,
@@ -177,11 +175,6 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
             }
         }
     }
-}
-
-/// An interrupt controller may have an interrupt of its own, such as a GIC's maintenance interrupt.
-fn is_own_controller(node: Node<'_>, controller: &str) -> bool {
-    controller.ends_with(&node.path())
 }
 
 /// Calls the module; a panic in it is an error like any other.

@@ -59,7 +59,7 @@ unsafe impl Kernel for Exports {
 
     unsafe fn dma_free(start: NonNull<u8>, size: usize) {
         // SAFETY: the caller has no reference left, and got it from `dma_allocate`.
-        unsafe { memory::dma::free(start, size) }
+        unsafe { resources::free_dma(start, size) }
     }
 
     unsafe fn boot_argument(name: &str) -> Option<String> {

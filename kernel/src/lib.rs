@@ -64,11 +64,11 @@ pub fn main(handover: Handover) -> ! {
     let size = early(8).last_chunk().map_or(0, |size| u32::from_be_bytes(*size));
     let tree = match Tree::parse(early(size as usize)) {
         Ok(tree) => tree,
-        Err(error) => unreachable!("{error}"),
+        Err(error) => panic!("the boot loader's device tree can't be used: {error}"),
     };
     // SAFETY: the boot tables are in use, and this is the only call.
     if let Err(error) = unsafe { memory::initialise(&tree, &handover) } {
-        unreachable!("{error}");
+        panic!("memory can't be taken over: {error}");
     }
     // The window is gone; from here on the tree is read through the linear map.
     let place = handover.device_tree_physical..handover.device_tree_physical + tree.size();
@@ -76,10 +76,10 @@ pub fn main(handover: Handover) -> ! {
     // SAFETY: memory that was reserved for the tree, which nobody writes to.
     let tree = match Tree::parse(unsafe { memory::reserved_bytes(place) }) {
         Ok(tree) => tree,
-        Err(error) => unreachable!("{error}"),
+        Err(error) => panic!("the device tree has changed while it was read: {error}"),
     };
     if let Err(error) = thread::spawn("init", None, Box::new(move || start(tree, &handover))) {
-        unreachable!("{error}");
+        panic!("the first thread can't be started: {error}");
     }
     // SAFETY: the vectors are installed, and no lock is held.
     unsafe { processor::unmask_interrupts() };

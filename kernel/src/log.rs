@@ -90,14 +90,16 @@ fn append(level: Level, source: String, text: String) {
     show();
 }
 
-/// A record as `dmesg` shows it.
+/// A record as the console shows it. What is announced stands alone.
 fn line(record: &LogRecord) -> String {
+    if record.source.is_empty() {
+        return format!("{}\r\n", record.text);
+    }
     let mut line = format!("[{:5}.{:06}] ", record.time.as_secs(), record.time.subsec_micros());
-    let separator = if record.source.is_empty() { "" } else { ": " };
     for (index, text) in record.text.lines().enumerate() {
         let indent = if index == 0 { "" } else { "               " };
         // Writing to a string can't fail.
-        let _ = write!(line, "{indent}{}{separator}{text}\r\n", record.source);
+        let _ = write!(line, "{indent}{}: {text}\r\n", record.source);
     }
     line
 }

@@ -65,11 +65,8 @@ fn panicked(information: &PanicInfo<'_>) -> ! {
         Some(location) => format!("{} ({}:{})", information.message(), location.file(), location.line()),
         None => information.message().to_string(),
     };
-    if thread::note_panic(message.clone()) {
-        // Returns only if there is no frame that catches it, or none that can be unwound.
-        let code = unwinding::panic::begin_panic(Box::new(()));
-        fatal(&format!("panic: {message}\nunwinding failed with code {}", code.0), frame_pointer(), None)
-    }
+    // Returns only if no frame catches it.
+    unwinding::panic::begin_panic(Box::new(message.clone()));
     fatal(&format!("panic: {message}"), frame_pointer(), None)
 }
 

@@ -77,18 +77,17 @@ impl Registry {
     }
 }
 
-/// Adds a provider, or finds the one of that name and kind.
+/// Adds a provider. A child or a service that has been there before gets its place back.
 pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState) -> ProviderId {
     let mut registry = REGISTRY.lock();
-    if kind != (Kind::Service) || !registry.providers.is_empty() {
-        let known = registry.ids().find(|(_, provider)| provider.name == name && provider.kind == kind);
-        if let (Some((id, _)), false) = (known, matches!(kind, Kind::Node(_))) {
-            if let Some(provider) = registry.get(id) {
-                provider.state = state;
-                provider.compatible = compatible;
-            }
-            return id;
-        }
+    let returns = |provider: &Provider| {
+        !matches!(kind, Kind::Node(_)) && provider.kind == kind && provider.name == name
+    };
+    let mut places = registry.providers.iter_mut().enumerate();
+    if let Some((index, provider)) = places.find(|(_, provider)| returns(provider)) {
+        provider.state = state;
+        provider.compatible = compatible;
+        return ProviderId::from_raw(index as u32);
     }
     let id = ProviderId::from_raw(registry.providers.len() as u32);
     registry.providers.push(Provider {

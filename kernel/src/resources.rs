@@ -9,12 +9,14 @@ use abi::dma::DmaBuffer;
 use abi::kernel::MappedRegisters;
 use abi::registry::ProviderId;
 use abi::sync::Lock;
+use abi::system::DeviceState;
 use abi::{Error, Result};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::ptr::NonNull;
 use devicetree::Node;
 
 struct Mapping {
@@ -24,12 +26,19 @@ struct Mapping {
     _mapping: DeviceMapping,
 }
 
+struct DmaMemory {
+    owner: ProviderId,
+    start: usize,
+    size: usize,
+}
+
 struct Ledger {
     next: u64,
     mappings: Vec<Mapping>,
+    dma: Vec<DmaMemory>,
 }
 
-static LEDGER: Lock<Ledger> = Lock::new(Ledger { next: 1, mappings: Vec::new() });
+static LEDGER: Lock<Ledger> = Lock::new(Ledger { next: 1, mappings: Vec::new(), dma: Vec::new() });
 
 /// The node that a provider has its resources from.
 pub fn node(machine: &Machine, provider: ProviderId) -> Option<Node<'_>> {
@@ -89,20 +98,20 @@ pub unsafe fn unmap_registers(identifier: u64) {
     drop(mapping);
 }
 
-/// The controllers that a node's interrupts go to and that aren't bound yet, in words.
-pub fn missing_controller(node: Node<'_>) -> Option<abi::Result<alloc::string::String>> {
-    let interrupts = match node.interrupts() {
-        Ok(interrupts) => interrupts,
-        Err(error) => return Some(Err(tree_error(error))),
-    };
-    for interrupt in interrupts {
-        let controller = registry::by_node(interrupt.controller.index());
-        let is_bound = controller.and_then(registry::state) == Some(abi::system::DeviceState::Bound);
-        if !is_bound {
-            return Some(Ok(format!("interrupt controller {}", interrupt.controller.path())));
+/// Whether the controllers that a node's interrupts go to are bound. Its own, such as a GIC's maintenance interrupt, don't
+/// count.
+///
+/// # Errors
+/// [`Error::Deferred`] naming the first that isn't, [`Error::Invalid`] when the tree is at fault.
+pub fn check_controllers(node: Node<'_>) -> Result<()> {
+    for interrupt in node.interrupts().map_err(tree_error)? {
+        let controller = interrupt.controller;
+        let state = registry::by_node(controller.index()).and_then(registry::state);
+        if controller.index() != node.index() && state != Some(DeviceState::Bound) {
+            return Err(Error::Deferred(format!("interrupt controller {}", controller.path())));
         }
     }
-    None
+    Ok(())
 }
 
 /// Takes a node's interrupt.
@@ -152,9 +161,12 @@ pub fn allocate_dma(owner: ProviderId, size: usize, alignment: usize) -> Result<
         Ok(physical - window.address + window.bus)
     });
     match address {
-        // SAFETY: the memory was just allocated and zeroed, `dma::free` frees it, and the tree says how the device
-        // sees it.
-        Ok(address) => Ok(unsafe { DmaBuffer::from_raw(start, size, address) }),
+        Ok(address) => {
+            LEDGER.lock().dma.push(DmaMemory { owner, start: start.as_ptr() as usize, size });
+            // SAFETY: the memory was just allocated and zeroed, `free_dma` frees it, and the tree says how the device
+            // sees it.
+            Ok(unsafe { DmaBuffer::from_raw(start, size, address) })
+        }
         Err(error) => {
             // SAFETY: just allocated, with this size and alignment, and not used.
             unsafe { dma::free(start, size) };
@@ -178,4 +190,26 @@ pub fn release_all(owner: ProviderId) {
             theirs.len()
         );
     }
+    let mut sizes = Vec::new();
+    sizes.extend(LEDGER.lock().dma.iter().filter(|memory| memory.owner == owner).map(|memory| memory.size));
+    if !sizes.is_empty() {
+        // Either a consumer still has it and will drop it, or it was lost. Nothing tells that the device is done with it.
+        let bytes: usize = sizes.iter().sum();
+        log::warn!("{}: {} pieces of DMA memory, {bytes} bytes, are still out", registry::name(owner), sizes.len());
+    }
+}
+
+/// Frees what [`allocate_dma`] allocated.
+///
+/// # Safety
+/// Nothing may refer to it any more.
+pub unsafe fn free_dma(start: NonNull<u8>, size: usize) {
+    let mut ledger = LEDGER.lock();
+    // What was allocated last is usually freed first.
+    if let Some(index) = ledger.dma.iter().rposition(|memory| memory.start == start.as_ptr() as usize) {
+        ledger.dma.swap_remove(index);
+    }
+    drop(ledger);
+    // SAFETY: the caller's obligation.
+    unsafe { dma::free(start, size) }
 }

@@ -44,10 +44,6 @@ struct Thread {
     timed_out: bool,
     /// Its module is being removed.
     stopping: bool,
-    /// How many calls into modules it is within.
-    guarded: usize,
-    /// What the panic that is being unwound said.
-    panic: Option<String>,
 }
 
 struct EventSlot {
@@ -137,8 +133,6 @@ pub fn initialise() {
         deadline: None,
         timed_out: false,
         stopping: false,
-        guarded: 0,
-        panic: None,
     };
     scheduler.add(idle);
 }
@@ -161,8 +155,6 @@ pub fn spawn(name: &str, owner: Option<ProviderId>, body: Box<dyn FnOnce() + Sen
         deadline: None,
         timed_out: false,
         stopping: false,
-        guarded: 0,
-        panic: None,
     });
     // SAFETY: the stack was made for this thread and is freed only after it has finished.
     scheduler.thread(index).context = unsafe { Context::new(stack_end, enter, index) };
@@ -388,26 +380,10 @@ pub fn stop_all(owner: ProviderId) {
 
 /// Runs code that may panic, such as a module's. A panic ends it, and its message is the error.
 pub fn guarded<R>(action: impl FnOnce() -> R) -> core::result::Result<R, String> {
-    SCHEDULER.lock().running().guarded += 1;
-    let result = unwinding::panic::catch_unwind(action);
-    let mut scheduler = SCHEDULER.lock();
-    let thread = scheduler.running();
-    thread.guarded -= 1;
-    result.map_err(|_| thread.panic.take().unwrap_or_default())
-}
-
-/// For the panic handler: keeps the message for [`guarded`], if the running thread is within it.
-pub fn note_panic(message: String) -> bool {
-    let Some(mut scheduler) = SCHEDULER.try_lock() else { return false };
-    if scheduler.threads.is_empty() {
-        return false;
-    }
-    let thread = scheduler.running();
-    if thread.guarded == 0 {
-        return false;
-    }
-    thread.panic = Some(message);
-    true
+    unwinding::panic::catch_unwind(action).map_err(|payload| match payload.downcast() {
+        Ok(message) => *message,
+        Err(_) => "a panic of an unknown kind".to_owned(),
+    })
 }
 
 /// The running thread's name.

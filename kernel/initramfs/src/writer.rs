@@ -61,7 +61,8 @@ impl Writer {
     fn numbered_header(&mut self, inode: u32, name: &str, mode: u32, links: u32, size: u32) {
         // Zeros behind the name move the data to where an object's tables can be read in place.
         let name_start = self.bytes.len() + HEADER_SIZE;
-        let data_start = (name_start + name.len() + 1).next_multiple_of(DATA_ALIGNMENT);
+        let name_end = name_start + name.len() + 1;
+        let data_start = if size > 0 { name_end.next_multiple_of(DATA_ALIGNMENT) } else { name_end };
         let name_size = data_start - name_start;
         self.bytes.reserve(HEADER_SIZE + name_size + ALIGNMENT + size as usize);
         self.bytes.extend_from_slice(MAGIC);
@@ -71,6 +72,7 @@ impl Writer {
         }
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.resize(data_start, 0);
+        self.align();
     }
 
     fn align(&mut self) {

@@ -65,7 +65,7 @@ impl<'a> SectionTable<'a> {
             let misaligned = || unacceptable("section headers at a multiple of eight", file.sh_offset);
             Ok((records(bytes).ok_or_else(misaligned)?, bytes))
         };
-        // Numbers too large for the file header's fields stand in the first section header (gABI, chapter 4).
+        // Numbers too large for the file header's fields stand in the first section header (System V ABI, "ELF Header").
         let (first, _) = table(1)?;
         let first = |field: fn(&SectionHeader<'a>) -> u64| {
             first.first().map_or(0, |header| field(&SectionHeader::Sh64(header)))

@@ -51,7 +51,7 @@ pub(crate) struct Placement {
     pub offset: usize,
 }
 
-/// The size of the word of zeros that ends the unwind tables (LSB Core, section 10.6.1.1), in bytes.
+/// The size of the word of zeros that ends the unwind tables (Linux Standard Base Core, "Exception Frames"), in bytes.
 const TERMINATOR: usize = 4;
 
 /// The sections with the tables for unwinding the stack.

@@ -36,18 +36,19 @@
 //! # Bounds
 //!
 //! An object has at most [`LARGEST_OBJECT`] bytes, what it asks to be loaded at most [`LARGEST_LAYOUT`] bytes, and no
-//! section an alignment above [`LARGEST_ALIGNMENT`]; its sections share no bytes, and no symbol that it needs has a name
-//! of [`LARGEST_NAME`] bytes. The number of sections, symbols and relocations is bounded by the object's size alone. Besides the caller's segments, this crate never holds more than four times the size of the
-//! object: one copy of it, if its bytes are not aligned, 24 bytes for each section, and 32 for each symbol and common
-//! symbol. The work is linear in the size of the object and of its segments, but for sorting the sections and
-//! for names.
+//! section an alignment above [`LARGEST_ALIGNMENT`]. Its sections share no bytes, and no symbol that it needs has a name
+//! of [`LARGEST_NAME`] bytes. The number of sections, symbols and relocations is bounded by the object's size alone.
+//!
+//! Besides the caller's segments, this crate never holds more than four times the size of the object: one copy of it,
+//! if its bytes are not aligned, some 40 bytes for each section, and 32 for each symbol and each common symbol. The work
+//! is linear in the size of the object and of its segments, but for sorting the sections and for comparing names.
 //!
 //! # Sources
 //!
-//! - *ELF for the Arm 64-bit Architecture* (AAELF64), release 2024Q3: relocations (section 5.7), veneers.
-//! - *System V ABI*, chapters 4 and 5 (gABI): headers, sections, symbols, extended section numbers.
+//! - *ELF for the Arm 64-bit Architecture* (AAELF64), "Relocation": what each relocation computes, checks and writes,
+//!   veneers, and calls of weak symbols.
+//! - *System V ABI*, "Object Files": headers, sections, symbols, extended section numbers.
 #![no_std]
-#![forbid(unsafe_op_in_unsafe_fn)]
 #![deny(clippy::indexing_slicing)]
 
 extern crate alloc;

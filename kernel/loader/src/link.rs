@@ -17,7 +17,7 @@ use crate::{
     veneer,
 };
 
-/// The symbol by which code means the start of the global offset table (AAELF64, section 5.7.3).
+/// The symbol by which code means the start of the global offset table (System V ABI, "Global Offset Table").
 const OFFSET_TABLE: &str = "_GLOBAL_OFFSET_TABLE_";
 
 /// Memory for one segment.

@@ -1,4 +1,4 @@
-//! The static relocations of AArch64 ELF64 (AAELF64, section 5.7), as one table.
+//! The static relocations of AArch64 ELF64 (AAELF64, "Static AArch64 relocations"), as one table.
 
 /// How one type of relocation is computed, checked and written.
 pub(crate) struct Relocation {

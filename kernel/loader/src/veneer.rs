@@ -5,7 +5,7 @@ pub(crate) const SIZE: usize = 24;
 
 /// The instructions of a veneer that goes on to `target`.
 ///
-/// A veneer may corrupt x16 and x17 (AAPCS64, section 6.1.1). It begins with a landing pad, since the value of a PLT32
+/// A veneer may corrupt x16 and x17 (AAELF64, "Call and Jump relocations"). It begins with a landing pad, since the value of a PLT32
 /// relocation may be used by an indirect branch, and it leaves through x16, which `bti c` at the target admits. The
 /// target stands in instructions and not in a literal, so that text needs no permission but to be executed.
 pub(crate) fn encode(target: u64) -> [u8; SIZE] {

@@ -410,7 +410,7 @@ fn an_entry_of_the_global_offset_table_has_no_addend() {
     assert_eq!(error.to_string(), text);
 }
 
-/// The rest of the family, which neither linker applies: by AAELF64, section 5.7.9 and 5.7.10.
+/// The rest of the family, which neither linker applies: by AAELF64, "GOT-relative inline relocations" and after.
 #[test]
 fn distances_in_and_from_the_global_offset_table_are_those_of_the_specification() {
     // The second entry of the table is at distance 8 from its start.

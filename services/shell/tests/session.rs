@@ -12,7 +12,7 @@ use abi::network::{MacAddress, Statistics};
 use abi::power::Power;
 use abi::system::{DeviceState, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
 use abi::{Class, Error, Interface};
-use kernel::{Session, publish, state, wait_until, withdraw};
+use kernel::{Session, expect_sleep, publish, state, wait_until, withdraw};
 use shell as _;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -401,8 +401,5 @@ fn another_console_is_used_when_the_first_goes() {
 fn a_shell_at_its_prompt_sleeps() {
     let (_session, screen) = shell(|| ());
     screen.command("", "");
-    std::thread::sleep(Duration::from_millis(50));
-    let waits = state().waits;
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(state().waits, waits);
+    expect_sleep(Duration::from_millis(500));
 }

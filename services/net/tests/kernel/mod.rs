@@ -107,6 +107,18 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// Waits until the service's threads sleep, and go on sleeping for that long.
+pub fn expect_sleep(duration: Duration) {
+    let waits = || state().waits;
+    let sleeps = |_| {
+        let before = waits();
+        std::thread::sleep(duration);
+        waits() == before
+    };
+    // More than one try, because this machine may be slow to get there.
+    assert!((0..5).any(sleeps), "a thread wakes up again and again");
+}
+
 /// The machine, as a test arranges it.
 #[derive(Default)]
 pub struct State {
@@ -120,8 +132,7 @@ pub struct State {
     pub memory: Option<MemoryStatus>,
     /// See above.
     pub records: Vec<LogRecord>,
-    /// How often [`abi::event::Event::wait`] was called.
-    pub waits: u64,
+    waits: u64,
     published: BTreeMap<u32, Published>,
     watchers: Vec<(Class, Signal)>,
     events: HashMap<u64, Arc<EventState>>,
