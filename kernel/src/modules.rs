@@ -1,6 +1,6 @@
 //! Modules: found in the initramfs, checked, linked, sealed; and taken out again.
 
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 use crate::memory::layout::PAGE_SIZE;
 use crate::memory::space::{ModuleSpace, Pages, Permission};
 use crate::processor::cache;
@@ -17,7 +17,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 use loader::modinfo::ModuleInformation;
-use loader::{Image, Layout, Object, Place, Segments, link};
+use loader::{Image, Layout, Object, Place, Segments, function_at, link};
+use rustc_demangle::demangle;
 use stamp::Stamp;
 
 /// Why a module was not loaded. The file is named by [`Refused`].
@@ -250,9 +251,16 @@ pub fn eh_frame(address: usize) -> Option<usize> {
     LOADED.lock().iter().find(|loaded| loaded.text.contains(&address)).map(|loaded| loaded.eh_frame)
 }
 
-/// Which module's text `address` is in, in words.
+/// Which module and function `address` is in, in words.
 pub fn describe(address: usize) -> Option<String> {
-    let loaded = LOADED.try_lock()?;
-    let loaded = loaded.iter().find(|loaded| loaded.text.contains(&address))?;
-    Some(format!("{}+{:#x}", loaded.name, address - loaded.text.start))
+    let loaded = LOADED.try_lock()?.iter().find(|loaded| loaded.text.contains(&address)).cloned()?;
+    let offset = address - loaded.text.start;
+    // Looked up in the file, since nobody needs the names while all goes well.
+    let function = || {
+        let image = Image::new(machine::get()?.file(&path(&loaded.name))?).ok()?;
+        let object = Object::parse(&image).ok()?;
+        let (name, into) = function_at(&object, &Layout::new(&object).ok()?, offset)?;
+        Some(format!("{:#}+{into:#x}", demangle(name)))
+    };
+    Some(format!("{} ({}+{offset:#x})", function().unwrap_or_else(|| "?".to_owned()), loaded.name))
 }

@@ -120,7 +120,8 @@ fn backtrace(output: &mut String, frame_pointer: usize, program_counter: Option<
     }
     let slot = frame_pointer & !(STACK_SLOT - 1);
     let mut frame = frame_pointer;
-    for _ in 0..64 {
+    // An endless recursion is told by a few of its calls.
+    for _ in 0..32 {
         let inside = frame & !(STACK_SLOT - 1) == slot && frame >= slot + STACK_SLOT / 2;
         if !inside || !frame.is_multiple_of(16) {
             break;

@@ -70,7 +70,7 @@ pub use error::{Error, Site};
 pub use image::Image;
 pub use layout::{Layout, Segment};
 pub use link::{Place, link};
-pub use linked::{Figures, Linked, PlacedSection, Symbol};
+pub use linked::{Figures, Linked, PlacedSection, Symbol, function_at};
 pub use object::Object;
 pub use segments::{Permission, Segments};
 

@@ -123,6 +123,18 @@ impl<'a> Linked<'a> {
     }
 }
 
+/// The function that holds the byte at `offset` of [`Permission::Execute`], for backtraces: its name, as the compiler
+/// mangled it, and how far into it the byte is. `layout` must be the object's own.
+pub fn function_at<'a>(object: &Object<'a>, layout: &Layout, offset: usize) -> Option<(&'a str, usize)> {
+    let functions = object.symbols().iter().enumerate().filter(|(_, symbol)| symbol.get_type() == Ok(Type::Func));
+    functions.into_iter().find_map(|(index, symbol)| {
+        let (start, permission) = locate(object, layout, &Segments::default(), index, symbol)?;
+        let into = (offset as u64).checked_sub(start).filter(|&into| into < symbol.size())?;
+        let name = str::from_utf8(object.symbol_name(symbol)).ok()?;
+        (permission == Some(Permission::Execute)).then_some((name, into as usize))
+    })
+}
+
 /// Where a symbol of this module is. `None` when it is not in this module, or in a section that is not loaded.
 pub(crate) fn locate(
     object: &Object<'_>,

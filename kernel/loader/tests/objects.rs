@@ -5,6 +5,7 @@
 mod common;
 
 use common::{ADDRESSES, Linker, Module, compile};
+use loader::{Image, Layout, Object, function_at};
 
 const DRIVER: &str = include_str!("driver.c");
 
@@ -69,6 +70,19 @@ fn each_symbol_is_asked_for_once() {
     asked.sort();
     assert_eq!(asked, ["allocate", "devices", "missing", "names", "printk"]);
     assert_eq!(module.unwrap().figures.imports, 5);
+}
+
+#[test]
+fn a_backtrace_finds_the_function_at_each_of_its_instructions() {
+    let source = ".text\n nop\n.type first, %function\nfirst: nop\n nop\n.size first, . - first\n nop\n\
+                  .section .text.b, \"ax\"\n.global second\n.type second, %function\nsecond: ret\n.size second, . - second\n";
+    let object = compile("functions.s", source, &[]);
+    let image = Image::new(&object).unwrap();
+    let object = Object::parse(&image).unwrap();
+    let layout = Layout::new(&object).unwrap();
+    let found: Vec<_> = (0..20).step_by(4).map(|offset| function_at(&object, &layout, offset)).collect();
+    assert_eq!(found, [None, Some(("first", 0)), Some(("first", 4)), None, Some(("second", 0))]);
+    assert_eq!(function_at(&object, &layout, 1 << 30), None);
 }
 
 #[test]
