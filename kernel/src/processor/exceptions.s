@@ -1,10 +1,10 @@
 // The exception vectors (Arm ARM D1.3.1). The kernel runs at EL1 on SP_EL1 and takes exceptions from itself only.
 //
-// Stacks are the upper half of a naturally aligned 64 KiB slot, with a guard in the lower half: bit 15 of the stack
+// Stacks are the upper half of a naturally aligned 128 KiB slot, with a guard in the lower half: bit 16 of the stack
 // pointer tells an overflow before anything is written.
 
 .equ FRAME,      272
-.equ STACK_BIT,  15
+.equ STACK_BIT,  16
 
 .macro save
     stp     x0, x1, [sp]
