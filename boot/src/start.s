@@ -72,6 +72,8 @@ entry:
     msr     S3_4_C12_C9_5, x1
     isb
     msr     S3_4_C12_C11_0, xzr         // ICH_HCR_EL2
+    mov     x1, #1
+    msr     S3_0_C12_C12_5, x1          // ICC_SRE_EL1
 1:  ldr     x1, =CONTROL_OFF
     msr     sctlr_el1, x1
     mov     x1, #0x3c5                  // EL1 with its own stack, all masked

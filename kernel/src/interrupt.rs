@@ -3,7 +3,7 @@
 //! One controller collects all lines for now, the root of the interrupt tree. It is a module like any other.
 
 use crate::registry::{self, Borrowed};
-use crate::{thread, time};
+use crate::thread;
 use abi::interrupt::{InterruptController, Line};
 use abi::registry::ProviderId;
 use abi::sync::Lock;
@@ -149,25 +149,24 @@ pub fn is_in_use(controller: ProviderId) -> bool {
     TABLE.lock().controller == Some(controller)
 }
 
-/// Serves all interrupts that are pending. Called with interrupts masked.
+/// Serves the most urgent interrupt. Called with interrupts masked; another that is pending comes right after.
 pub fn dispatch() {
     let Some(controller) = TABLE.lock().controller else { return };
-    let result = with_controller(controller, |controller| {
-        while let Some(number) = controller.acknowledge() {
-            let handler =
-                TABLE.lock().claims.get(number as usize).and_then(|claim| claim.as_ref()).map(|claim| claim.handler);
-            match handler {
-                Some(Handler::Timer) => thread::timer_interrupt(),
-                Some(Handler::Driver { provider, index }) => serve(provider, index),
-                None => controller.disable(number),
-            }
-            controller.end(number);
+    // A controller in use can't be removed, and one that isn't in use lets no interrupt through.
+    let _ = with_controller(controller, |controller| {
+        let Some(number) = controller.acknowledge() else { return Ok(()) };
+        let handler = match TABLE.lock().claims.get(number as usize) {
+            Some(Some(claim)) => Some(claim.handler),
+            _ => None,
+        };
+        match handler {
+            Some(Handler::Timer) => thread::timer_interrupt(),
+            Some(Handler::Driver { provider, index }) => serve(provider, index),
+            None => controller.disable(number),
         }
+        controller.end(number);
         Ok(())
     });
-    if result.is_err() {
-        time::set_deadline(None);
-    }
 }
 
 fn serve(provider: ProviderId, index: usize) {

@@ -4,6 +4,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes in a page.
 pub const PAGE_SIZE: usize = 4096;
+/// Bytes that one entry of a level-2 table maps.
+pub const BLOCK_SIZE: usize = 2 << 20;
 
 /// All memory, in the order of its physical addresses.
 pub const LINEAR: usize = 0xffff_0000_0000_0000;

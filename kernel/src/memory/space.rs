@@ -1,6 +1,6 @@
 //! The kernel's address space: what is mapped where, and with which permission.
 
-use super::layout::{self, DEVICES, IMAGE, LINEAR, MODULES, PAGE_SIZE, STACK_SIZE, STACK_SLOT, STACKS};
+use super::layout::{self, BLOCK_SIZE, DEVICES, IMAGE, LINEAR, MODULES, PAGE_SIZE, STACK_SIZE, STACK_SLOT, STACKS};
 use super::{frames, ranges};
 use aarch64_cpu::registers::{ReadWriteable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, Writeable};
 use aarch64_paging::descriptor::{El1Attributes, PhysicalAddress};
@@ -170,6 +170,8 @@ unsafe extern "C" {
 
 /// Registers of a device, mapped.
 pub struct DeviceMapping {
+    /// What names the run of addresses to its allocator.
+    reserved: usize,
     pages: Range<usize>,
     /// Where the first register is.
     pub start: NonNull<u8>,
@@ -181,17 +183,20 @@ impl DeviceMapping {
     /// # Errors
     /// When the address space is full.
     pub fn new(physical: Range<usize>) -> Result<Self> {
-        let offset = physical.start % PAGE_SIZE;
-        let size = (physical.end - physical.start + offset).next_multiple_of(PAGE_SIZE);
+        // Large regions lie in a block as they do physically, so that they take no table of pages.
+        let granule = if physical.len() < BLOCK_SIZE { PAGE_SIZE } else { BLOCK_SIZE };
+        let first_page = physical.start & !(PAGE_SIZE - 1);
+        let size = physical.end.next_multiple_of(PAGE_SIZE) - first_page;
+        let skipped = first_page % granule;
         with(|space| {
-            let start = space.devices.allocate(size, PAGE_SIZE).ok_or(Error::OutOfMemory(size))?;
-            let pages = start..start + size;
-            if let Err(error) = space.map(pages.clone(), physical.start - offset, Permission::Device) {
-                space.devices.free(pages.start);
+            let reserved = space.devices.allocate(skipped + size, granule).ok_or(Error::OutOfMemory(size))?;
+            let pages = reserved + skipped..reserved + skipped + size;
+            if let Err(error) = space.map(pages.clone(), first_page, Permission::Device) {
+                space.devices.free(reserved);
                 return Err(error);
             }
-            match NonNull::new((start + offset) as *mut u8) {
-                Some(start) => Ok(Self { pages, start }),
+            match NonNull::new((pages.start + physical.start - first_page) as *mut u8) {
+                Some(start) => Ok(Self { reserved, pages, start }),
                 None => unreachable!("the upper half has no address 0"),
             }
         })
@@ -202,7 +207,7 @@ impl Drop for DeviceMapping {
     fn drop(&mut self) {
         with(|space| {
             space.unmap(self.pages.clone());
-            space.devices.free(self.pages.start);
+            space.devices.free(self.reserved);
         });
     }
 }
