@@ -89,8 +89,24 @@ pub const fn text_bytes<const LENGTH: usize>(text: &str) -> [u8; LENGTH] {
 
 /// Declares this crate to be a driver: its type, the classes that it publishes, the nodes that it claims.
 ///
-/// ```ignore
-/// abi::driver!(Pl031: Clock, compatible = ["arm,pl031"], summary = "ARM PrimeCell real-time clock");
+/// ```no_run
+/// use abi::prelude::*;
+///
+/// abi::driver!(Epoch: Clock, compatible = ["example,stopped-clock"], summary = "A clock that has stopped");
+///
+/// struct Epoch;
+///
+/// impl Driver for Epoch {
+///     fn probe(_node: &Node, _resources: &mut Resources) -> Result<Self> {
+///         Ok(Self)
+///     }
+/// }
+///
+/// impl Clock for Epoch {
+///     fn now(&self) -> UnixTime {
+///         UnixTime::from_secs(0)
+///     }
+/// }
 /// ```
 ///
 /// Classes are separated by `+` and may be left out. The strings go into the object's `.modinfo` section as well, where
@@ -113,8 +129,19 @@ macro_rules! driver {
 
 /// Declares this crate to be a service: its type and the classes that it publishes.
 ///
-/// ```ignore
-/// abi::service!(Shell, summary = "Command line on the console");
+/// ```no_run
+/// use abi::prelude::*;
+///
+/// abi::service!(Greeter, summary = "Says hello");
+///
+/// struct Greeter;
+///
+/// impl Service for Greeter {
+///     fn start(_resources: &mut Resources) -> Result<Self> {
+///         info!("hello");
+///         Ok(Self)
+///     }
+/// }
 /// ```
 #[macro_export]
 #[allow_internal_unsafe]

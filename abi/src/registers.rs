@@ -103,7 +103,9 @@ impl<T: RegisterBlock> Drop for Registers<T> {
 /// Describes a device's registers, in the notation of `tock_registers::register_structs!`; checks that each is a
 /// register cell.
 ///
-/// ```ignore
+/// ```
+/// use abi::registers::{ReadOnly, WriteOnly};
+///
 /// abi::registers! {
 ///     Layout {
 ///         (0x000 => data: ReadOnly<u32>),
@@ -112,6 +114,19 @@ impl<T: RegisterBlock> Drop for Registers<T> {
 ///         (0x00c => @END),
 ///     }
 /// }
+/// # fn main() {}
+/// ```
+///
+/// Anything else than a register is refused:
+///
+/// ```compile_fail,E0277
+/// abi::registers! {
+///     Layout {
+///         (0x000 => data: &'static str),
+///         (0x010 => @END),
+///     }
+/// }
+/// # fn main() {}
 /// ```
 #[macro_export]
 #[allow_internal_unsafe]

@@ -179,7 +179,7 @@ fn first_instructions(kernel: u64, device_tree: u64) -> Vec<u8> {
     let half = |address: u64, shift: u32| ((address >> shift) & 0xffff) as u32;
     let into = |register: u32, address: u64| {
         [
-            0xd280_0000 | half(address, 0) << 5 | register, // movz
+            0xd280_0000 | half(address, 0) << 5 | register,  // movz
             0xf2a0_0000 | half(address, 16) << 5 | register, // movk, lsl 16
             0xf2c0_0000 | half(address, 32) << 5 | register, // movk, lsl 32
         ]
@@ -351,7 +351,8 @@ impl Machine {
     /// Types a command that prints a table; returns its rows, without the headings, as cells.
     #[track_caller]
     pub fn table(&mut self, line: &str) -> Vec<Vec<String>> {
-        let cells = |row: &str| row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect();
+        let cells =
+            |row: &str| row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect();
         self.command(line).lines().skip(1).map(cells).collect()
     }
 

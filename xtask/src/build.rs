@@ -125,7 +125,7 @@ impl<'w> Kernel<'w> {
         let stamp = self.compilation.stamp(&self.shared, &dependencies)?;
         lockstep::check(&stamp, &self.stamp)?;
 
-        let shared = |dependency: &Dependency| self.shared.iter().any(|shared| shared.name == dependency.name);
+        let shared = |dependency: &Dependency| self.shared.iter().any(|shared| shared.path == dependency.path);
         let mut inputs = vec![(rlib, true)];
         for dependency in &dependencies {
             let standard = STANDARD.contains(&dependency.name.as_str());

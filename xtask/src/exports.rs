@@ -21,49 +21,22 @@ const RUNTIME: [&str; 7] = ["rust_eh_personality", "_Unwind_Resume", "memcpy", "
 
 /// The parts of `core` and `alloc` that most modules use, by the beginning of their paths or of the type that they
 /// belong to: panics, formatting, and what lies below strings, vectors and smart pointers.
+#[rustfmt::skip]
 const COMMON: &[&str] = &[
-    "alloc::",
-    "core::alloc::",
-    "core::cell::",
-    "core::fmt::",
-    "core::option::",
-    "core::panic",
-    "core::result::",
-    "core::slice::",
-    "core::str::",
-    "bool as ",
-    "char as ",
-    "i8 as ",
-    "i16 as ",
-    "i32 as ",
-    "i64 as ",
-    "isize as ",
-    "str as ",
-    "str>::",
-    "u8 as ",
-    "u16 as ",
-    "u32 as ",
-    "u64 as ",
-    "usize as ",
+    "alloc::", "core::alloc::", "core::cell::", "core::fmt::", "core::option::", "core::panic", "core::result::",
+    "core::slice::", "core::str::", "bool as ", "char as ", "str as ", "str>::",
+    "i8 as ", "i16 as ", "i32 as ", "i64 as ", "isize as ", "u8 as ", "u16 as ", "u32 as ", "u64 as ", "usize as ",
 ];
 
 /// Exceptions to these: paths with one of these words in them.
+#[rustfmt::skip]
 const UNCOMMON: &[&str] = &[
-    // Numbers with an exponent or in octal, patterns, other encodings of text, upper and lower case.
-    "Exp>",
-    "Octal>",
-    "core::pat::",
-    "utf16",
-    "wtf8",
-    "c_str",
-    "CStr",
-    "case",
-    "ascii",
-    "iter",
+    // Numbers with an exponent or in octal, patterns, other encodings of text, upper and lower case, iterators.
+    "Exp>", "Octal>", "core::pat::", "utf16", "wtf8", "c_str", "CStr", "case", "ascii", "iter",
     // Panics that only coroutines have.
-    "async",
-    "coroutine",
-    "gen_fn",
+    "async", "coroutine", "gen_fn",
+    // The compiler's helpers for what the processor can't do.
+    "compiler_builtins",
 ];
 
 /// Chooses the names of the exports, given the kernel's symbols and the crates that it shares with modules: the

@@ -1,7 +1,7 @@
 //! Files of boards that are not ours: fetched once, from the distribution's own archive.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -31,19 +31,13 @@ fn from_kernel_package(folder: &Path, name: &str) -> Result<Vec<u8>> {
     std::fs::write(folder.join("status"), "")?;
     let apt = |program: &str| {
         let mut command = Command::new(program);
-        command.current_dir(folder).args([
-            "-qq",
-            "-o",
-            "APT::Sandbox::User=root",
-            "-o",
-            "APT::Architecture=arm64",
-            "-o",
-            "APT::Architectures=arm64",
-        ]);
-        for (option, value) in
+        // What is read below is English.
+        command.current_dir(folder).env("LC_ALL", "C").arg("-qq");
+        command.args(["-oAPT::Architecture=arm64", "-oAPT::Architectures=arm64", "-oAPT::Sandbox::User=root"]);
+        for (option, name) in
             [("Dir::State::lists", "lists"), ("Dir::State::status", "status"), ("Dir::Cache", "cache")]
         {
-            command.arg("-o").arg(format!("{option}={}", folder.join(value).display()));
+            command.arg(format!("-o{option}={}", folder.join(name).display()));
         }
         command
     };
@@ -51,16 +45,13 @@ fn from_kernel_package(folder: &Path, name: &str) -> Result<Vec<u8>> {
     let kernel = text_of(apt("apt-cache").args(["depends", "linux-image-arm64"]))?;
     let kernel = kernel.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
     text_of(apt("apt-get").args(["download", kernel.context("linux-image-arm64 depends on no kernel")?]))?;
+    let mut files = folder.read_dir()?.flatten().map(|file| file.path());
     let package =
-        folder.read_dir()?.flatten().map(|file| file.path()).find(|path| path.extension() == Some("deb".as_ref()));
-    let package = package.context("apt-get downloaded no package")?;
-    let mut unpack =
-        Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&package).stdout(std::process::Stdio::piped()).spawn()?;
-    let listing = unpack.stdout.take().context("dpkg-deb has no output")?;
-    let extracted = Command::new("tar")
-        .args(["--extract", "--to-stdout", "--wildcards", &format!("*/{name}")])
-        .stdin(listing)
-        .output()?;
+        files.find(|path| path.extension() == Some("deb".as_ref())).context("apt-get downloaded no package")?;
+    let mut unpack = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&package).stdout(Stdio::piped()).spawn()?;
+    let files = unpack.stdout.take().context("dpkg-deb has no output")?;
+    let extract = ["--extract", "--to-stdout", "--wildcards", &format!("*/{name}")];
+    let extracted = Command::new("tar").args(extract).stdin(files).output()?;
     unpack.wait()?;
     std::fs::remove_dir_all(folder)?;
     if extracted.stdout.is_empty() {

@@ -55,7 +55,10 @@ impl Compilation {
     pub fn stamp(&self, shared: &[Dependency], dependencies: &[Dependency]) -> Result<String> {
         let mut entries = self.entries.clone();
         for shared in shared {
-            if let Some(dependency) = dependencies.iter().find(|dependency| dependency.name == shared.name) {
+            // A module may use another release of such a crate for itself, beside the one that it got with `abi`.
+            let same = dependencies.iter().find(|dependency| dependency.path == shared.path);
+            let other = || dependencies.iter().find(|dependency| dependency.name == shared.name);
+            if let Some(dependency) = same.or_else(other) {
                 entries.push((format!("crate {}", dependency.name), dependency.hash.clone()));
             }
         }
@@ -75,4 +78,34 @@ pub fn check(module: &str, kernel: &str) -> Result<()> {
 /// The 64-bit FNV-1a hash: enough to tell two versions of the target's description apart by accident.
 fn fingerprint(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn dependency(name: &str, hash: &str, file: &str) -> Dependency {
+        Dependency { name: name.to_owned(), hash: hash.to_owned(), path: file.into() }
+    }
+
+    #[test]
+    fn a_module_of_another_abi_is_refused_with_both_hashes() {
+        let compilation = Compilation { entries: vec![("compiler".to_owned(), "rustc 1.96.0".to_owned())] };
+        let shared = [dependency("core", "1", "libcore-1.rlib"), dependency("abi", "5678", "libabi-1.rlib")];
+        let kernel = compilation.stamp(&shared, &shared).unwrap();
+        assert_eq!(kernel, "format=1\ncompiler=rustc 1.96.0\ncrate core=1\ncrate abi=5678\n");
+
+        let changed = [dependency("core", "1", "libcore-1.rlib"), dependency("abi", "1234", "libabi-2.rlib")];
+        let error = check(&compilation.stamp(&shared, &changed).unwrap(), &kernel).unwrap_err().to_string();
+        assert_eq!(error, "it is out of lockstep: the module was built against abi 1234, this kernel against abi 5678");
+    }
+
+    #[test]
+    fn a_module_may_use_another_release_of_a_shared_crate_for_itself() {
+        let compilation = Compilation { entries: Vec::new() };
+        let shared = [dependency("spin", "12", "libspin-12.rlib")];
+        let module = [dependency("spin", "9", "libspin-9.rlib"), dependency("spin", "12", "libspin-12.rlib")];
+        assert_eq!(compilation.stamp(&shared, &module).unwrap(), compilation.stamp(&shared, &shared).unwrap());
+    }
 }

@@ -231,7 +231,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use fake_kernel::{FakeNode, raised, signal};
+    use fake_kernel::{FakeNode, raised};
 
     const DATA: usize = 0x000;
     const FLAGS: usize = 0x018;
@@ -298,15 +298,15 @@ mod tests {
     fn leaves_in_the_fifo_what_it_has_no_room_for() {
         let node = idle();
         let uart = probe(&node, &[]);
-        let signal = signal();
-        uart.subscribe(signal);
-        assert_eq!(raised(signal), 0);
+        let event = Event::new().unwrap();
+        uart.subscribe(event.signal());
+        assert_eq!(raised(event.signal()), 0);
 
         // A FIFO that always holds another byte.
         node.set(0, FLAGS, 0);
         node.set(0, DATA, u32::from(b'x'));
         uart.interrupt(0);
-        assert_eq!(raised(signal), 1);
+        assert_eq!(raised(event.signal()), 1);
         assert_eq!(node.get(0, MASK), 0, "no interrupt while there is no room");
 
         node.set(0, FLAGS, EMPTY);
@@ -324,9 +324,9 @@ mod tests {
         node.set(0, FLAGS, 0);
         node.set(0, DATA, u32::from(b'?'));
         let uart = probe(&node, &[]);
-        let signal = signal();
-        uart.subscribe(signal);
-        assert_eq!(raised(signal), 1);
+        let event = Event::new().unwrap();
+        uart.subscribe(event.signal());
+        assert_eq!(raised(event.signal()), 1);
         assert_eq!(uart.read(&mut [0; 8]), 8);
     }
 

@@ -4,7 +4,6 @@ pub mod dma;
 pub mod frames;
 pub mod heap;
 pub mod layout;
-mod ranges;
 pub mod space;
 
 use crate::Handover;

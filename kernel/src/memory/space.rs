@@ -1,7 +1,7 @@
 //! The kernel's address space: what is mapped where, and with which permission.
 
 use super::layout::{self, BLOCK_SIZE, DEVICES, IMAGE, LINEAR, MODULES, PAGE_SIZE, STACK_SIZE, STACK_SLOT, STACKS};
-use super::{frames, ranges};
+use super::frames;
 use aarch64_cpu::registers::{ReadWriteable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, Writeable};
 use aarch64_paging::descriptor::{El1Attributes, PhysicalAddress};
 use aarch64_paging::paging::{

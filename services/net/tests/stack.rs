@@ -1,10 +1,9 @@
-//! The whole module on the host: a card that the tests hold the other end of, on a kernel made of std's threads.
+//! The whole module on the host: a card that the tests hold the other end of, on the fake kernel.
 //!
 //! What goes in and comes out is written and read by the crate etherparse, and the DHCP server is by hand from RFC 2131.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod kernel;
-
+use abi::dma::Dma;
 use abi::event::Signal;
 use abi::internet::{Internet, Origin};
 use abi::network::{Frame, MacAddress, NetworkDevice, Statistics};
@@ -13,7 +12,7 @@ use etherparse::{
     ArpHardwareId, ArpOperation, ArpPacket, EtherType, Icmpv4Type, NetHeaders, PacketBuilder, PacketHeaders, TcpHeader,
     TransportHeader,
 };
-use kernel::{Session, await_log, expect_sleep, publish, state, wait_until, withdraw};
+use fake_kernel::{FakeNode, Session, await_log, expect_sleep, machine, publish, wait_until, withdraw};
 use net as _;
 use std::collections::{HashSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -34,6 +33,7 @@ const HEADER: usize = 12;
 /// A card, and the wire that it is plugged into.
 struct Card {
     address: [u8; 6],
+    memory: Dma,
     arrived: Mutex<VecDeque<Vec<u8>>>,
     sent: Mutex<VecDeque<Vec<u8>>>,
     signal: Mutex<Option<Signal>>,
@@ -58,7 +58,7 @@ impl NetworkDevice for Card {
             return Err(Error::Device("it returned a frame that nobody lent to it".into()));
         }
         let Some(bytes) = self.arrived.lock().unwrap().pop_front() else { return Ok(None) };
-        let mut frame = Frame::new(kernel::dma_buffer(HEADER + bytes.len()), HEADER..HEADER + bytes.len());
+        let mut frame = self.frame(bytes.len());
         frame.copy_from_slice(&bytes);
         Ok(Some(frame))
     }
@@ -67,7 +67,7 @@ impl NetworkDevice for Card {
     }
     fn transmit_frame(&self) -> Option<Frame> {
         let room = self.room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |room| room.checked_sub(1));
-        room.ok().map(|_| Frame::new(kernel::dma_buffer(HEADER + 1600), HEADER..HEADER + 1600))
+        room.ok().map(|_| self.frame(1600))
     }
     fn transmit(&self, frame: Frame) -> abi::Result<()> {
         self.sent.lock().unwrap().push_back(frame.to_vec());
@@ -89,6 +89,7 @@ impl Card {
         address[5] += number as u8;
         let card: &'static Self = Box::leak(Box::new(Self {
             address,
+            memory: FakeNode::new(&[]).resources().dma(),
             arrived: Mutex::default(),
             sent: Mutex::default(),
             signal: Mutex::default(),
@@ -99,6 +100,11 @@ impl Card {
         }));
         publish(number, Class::NetworkDevice, || Interface::NetworkDevice(card));
         card
+    }
+
+    fn frame(&self, length: usize) -> Frame {
+        let size = HEADER + length;
+        Frame::new(self.memory.allocate(size, 1).unwrap(), HEADER..size)
     }
 
     fn wake(&self) {
@@ -194,7 +200,7 @@ fn parse_tcp(frame: &[u8]) -> (TcpHeader, Vec<u8>) {
 fn boot_with(ip: &str) -> impl FnOnce() {
     let value = ip.to_owned();
     move || {
-        state().boot_arguments.insert("ip".into(), value);
+        machine().boot_arguments.insert("ip".into(), value);
     }
 }
 
@@ -538,7 +544,7 @@ fn a_card_that_breaks_its_protocol_is_left_alone() {
         card.put(udp((GATEWAY, 4000), (OWN, 7), b"hello"));
     }
     card.expect_silence();
-    assert_eq!(kernel::log().iter().filter(|line| *line == complaint).count(), 1);
+    assert_eq!(fake_kernel::log().iter().filter(|line| *line == complaint).count(), 1);
     assert!(!internet(&session).interfaces()[0].link_is_up);
 }
 

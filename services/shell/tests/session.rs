@@ -1,9 +1,6 @@
 //! The whole module on the host: what a person types, and what the screen shows then.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../../net/tests/kernel/mod.rs"]
-mod kernel;
-
 use abi::clock::{Clock, UnixTime};
 use abi::console::Console;
 use abi::event::Signal;
@@ -12,7 +9,7 @@ use abi::network::{MacAddress, Statistics};
 use abi::power::Power;
 use abi::system::{DeviceState, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
 use abi::{Class, Error, Interface};
-use kernel::{Session, expect_sleep, publish, state, wait_until, withdraw};
+use fake_kernel::{Session, expect_sleep, machine, publish, wait_until, withdraw};
 use shell as _;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -144,11 +141,11 @@ fn device(path: &str, compatible: &[&str], module: Option<&str>, state: DeviceSt
 #[test]
 fn modules_and_devices() {
     let (_session, screen) = shell(|| {
-        let mut state = state();
+        let mut machine = machine();
         let users = vec!["/pl011@9000000".into()];
-        state.modules.push(ModuleStatus { name: "arm-pl011".into(), size: 8192, text: 0xffff_0000, users });
-        state.modules.push(ModuleStatus { name: "net".into(), size: 131_072, text: 0xffff_8000, users: vec![] });
-        state.devices = vec![
+        machine.modules.push(ModuleStatus { name: "arm-pl011".into(), size: 8192, text: 0xffff_0000, users });
+        machine.modules.push(ModuleStatus { name: "net".into(), size: 131_072, text: 0xffff_8000, users: vec![] });
+        machine.devices = vec![
             device("/pl011@9000000", &["arm,pl011", "arm,primecell"], Some("arm-pl011"), DeviceState::Bound),
             device("/timer", &["arm,armv8-timer"], None, DeviceState::Kernel),
             device("/virtio@a0", &["virtio,mmio"], Some("virtio-mmio"), DeviceState::Empty),
@@ -195,13 +192,13 @@ Node            Compatible               Module       State
 #[test]
 fn log_and_memory() {
     let (_session, screen) = shell(|| {
-        let mut state = state();
+        let mut machine = machine();
         let records = [(12_345_678, "kernel"), (75_000_000_000_000, "net"), (75_000_000_001_000, "")];
         for (sequence, (nanoseconds, source)) in (0..).zip(records) {
             let (time, text) = (Duration::from_nanos(nanoseconds), "a line".into());
-            state.records.push(LogRecord { sequence, time, level: log::Level::Info, source: source.into(), text });
+            machine.records.push(LogRecord { sequence, time, level: abi::log::Level::Info, source: source.into(), text });
         }
-        state.memory = Some(MemoryStatus {
+        machine.memory = Some(MemoryStatus {
             total: 512 << 20,
             reserved: 1 << 20,
             kernel: 900 << 10,

@@ -40,7 +40,9 @@ fn none() {
 
 #[test]
 fn something_else() {
-    let setup = plain().initramfs_bytes(b"#!/bin/sh\necho this is no archive, and too long to pass for a short one\n".repeat(3).as_slice());
+    let setup = plain().initramfs_bytes(
+        b"#!/bin/sh\necho this is no archive, and too long to pass for a short one\n".repeat(3).as_slice(),
+    );
     comes_up_without_a_shell(setup, "initramfs: ");
 }
 
@@ -50,7 +52,8 @@ fn truncated() {
     let bytes = whole.bytes();
     // The modules are in the order of their names, so the last is the network card's: half of it is missing.
     let missing = whole.module("virtio-net").len() / 2;
-    let mut machine = comes_up(&bytes[..bytes.len() - missing], "initramfs: the archive ends inside 'modules/virtio-net.o'");
+    let mut machine =
+        comes_up(&bytes[..bytes.len() - missing], "initramfs: the archive ends inside 'modules/virtio-net.o'");
     let device = machine.row("lsdev", "/virtio_mmio@a003e00/device1");
     assert_eq!(device[2], "virtio-net");
     machine.expect(&device[3], "failed: modules/virtio-net.o: there is no such file in the initramfs");
@@ -81,7 +84,10 @@ fn no_index() {
 #[test]
 fn an_index_that_makes_no_sense_in_places() {
     let initramfs = Initramfs::shipped().with_claims("arm,pl061\narm,pl061 warp-drive\n");
-    let mut machine = comes_up(&initramfs.bytes(), "of modules/index should be '<compatible> <module>', found 'arm,pl061': it's ignored");
+    let mut machine = comes_up(
+        &initramfs.bytes(),
+        "of modules/index should be '<compatible> <module>', found 'arm,pl061': it's ignored",
+    );
     let device = machine.row("lsdev", "/pl061@9030000");
     machine.expect(&device[3], "failed: modules/warp-drive.o: there is no such file in the initramfs");
 }

@@ -72,7 +72,10 @@ fn all_that_processors_can_have() {
 fn no_network_card() {
     let mut machine = comes_up(Setup::virt("virt", "cortex-a72", "512M"), 0);
     assert_eq!(machine.command("ip"), "");
-    assert_eq!(machine.command("ping 10.0.2.2"), "PING 10.0.2.2: 56 data bytes\nping: invalid argument: no interface has a route to 10.0.2.2");
+    assert_eq!(
+        machine.command("ping 10.0.2.2"),
+        "PING 10.0.2.2: 56 data bytes\nping: invalid argument: no interface has a route to 10.0.2.2"
+    );
 }
 
 #[test]
@@ -104,7 +107,8 @@ fn a_kernel_at_other_places() {
         ("6G", start + 5 * 1024 * MIB, start + 4 * 1024 * MIB, start + 4200 * MIB),
     ] {
         let tree = DeviceTree::virt("cortex-a72", memory);
-        let mut machine = comes_up(virt("virt", "cortex-a72", memory).placed(kernel, (device_tree, &tree), initramfs), 1);
+        let mut machine =
+            comes_up(virt("virt", "cortex-a72", memory).placed(kernel, (device_tree, &tree), initramfs), 1);
         let log = machine.command("dmesg");
         machine.expect(&log, &format!("kernel at {kernel:#x}"));
     }

@@ -1,7 +1,10 @@
 //! The system from the outside; see the crate's documentation.
 
 mod bad_archives;
+mod bad_modules;
+mod bad_trees;
 mod boot;
+mod fatal;
 mod modules;
 mod network;
 mod shell;

@@ -165,10 +165,8 @@ fn static_address() {
 fn a_static_address_that_makes_no_sense() {
     let mut machine = plain().network_cards(1).boot_arguments("ip=10.0.2::10.0.2.2:255.255.255.0::eth0:off").boot();
     let log = machine.command("dmesg");
-    machine.expect(
-        &log,
-        "net: the boot argument `ip` has `10.0.2` where the client's IPv4 address should be; using DHCP",
-    );
+    machine
+        .expect(&log, "net: the boot argument `ip` has `10.0.2` where the client's IPv4 address should be; using DHCP");
     let interface = machine.wait_for_network();
     machine.expect(&interface, "inet 10.0.2.15/24 scope global dynamic eth0");
 }

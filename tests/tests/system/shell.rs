@@ -14,8 +14,20 @@ fn commands() {
     let mut machine = plain().network_cards(1).boot();
     let help = machine.command("help");
     for command in [
-        "date", "dmesg", "free", "help", "insmod MODULE", "ip", "lsdev", "lsmod", "modinfo MODULE", "ping ADDRESS",
-        "poweroff", "reboot", "rmmod MODULE", "uptime",
+        "date",
+        "dmesg",
+        "free",
+        "help",
+        "insmod MODULE",
+        "ip",
+        "lsdev",
+        "lsmod",
+        "modinfo MODULE",
+        "ping ADDRESS",
+        "poweroff",
+        "reboot",
+        "rmmod MODULE",
+        "uptime",
     ] {
         machine.expect(&help, &format!("\n{command} "));
     }
@@ -121,18 +133,18 @@ fn keys_of_the_line_editor() {
     // What makes up the line "word", whatever stood there in between.
     for keys in [
         "word",
-        "wxord\x1b[D\x1b[D\x1b[D\x7f",       // left and backspace
-        "ord\x01w",                           // Ctrl-A
-        "ord\x1b[Hw",                         // home
-        "wor\x01\x05d",                       // Ctrl-E
-        "wor\x1b[H\x1b[Fd",                   // end
-        "wrrd\x1b[D\x1b[D\x1b[D\x1b[3~o",     // delete
-        "wrd\x1b[D\x1b[D\x1b[D\x1b[Co",       // right
-        "something else\x15word",             // Ctrl-U
+        "wxord\x1b[D\x1b[D\x1b[D\x7f",                      // left and backspace
+        "ord\x01w",                                         // Ctrl-A
+        "ord\x1b[Hw",                                       // home
+        "wor\x01\x05d",                                     // Ctrl-E
+        "wor\x1b[H\x1b[Fd",                                 // end
+        "wrrd\x1b[D\x1b[D\x1b[D\x1b[3~o",                   // delete
+        "wrd\x1b[D\x1b[D\x1b[D\x1b[Co",                     // right
+        "something else\x15word",                           // Ctrl-U
         "words and more\x1b[H\x1b[C\x1b[C\x1b[C\x1b[C\x0b", // Ctrl-K
-        "word other\x17",                     // Ctrl-W
-        "word\x0c",                           // Ctrl-L
-        "word\x1b[99~\x1bOZ",                 // keys that mean nothing
+        "word other\x17",                                   // Ctrl-W
+        "word\x0c",                                         // Ctrl-L
+        "word\x1b[99~\x1bOZ",                               // keys that mean nothing
     ] {
         let output = machine.command(keys);
         machine.expect(&output, "word: command not found (try help)");

@@ -1,4 +1,9 @@
 //! Ranges of addresses: what remains of one after others are taken out, and handing out parts of one.
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing)]
+
+extern crate alloc;
 
 use alloc::vec::Vec;
 use core::ops::Range;

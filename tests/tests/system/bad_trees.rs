@@ -1,0 +1,115 @@
+//! Device trees with something wrong, and drivers that fail on theirs: the rest comes up, and the log and `lsdev` say
+//! what happened.
+
+use tests::{DeviceTree, Initramfs, Machine, PROMPT, READY, Setup, test_module};
+
+use crate::plain;
+
+/// Boots with a tree of our own.
+fn with_tree(setup: Setup, tree: &DeviceTree) -> Machine {
+    const MIB: u64 = 1 << 20;
+    let start = 0x4000_0000;
+    setup.placed(start + 16 * MIB, (start + 8 * MIB, tree), start + 64 * MIB).start()
+}
+
+fn tree() -> DeviceTree {
+    DeviceTree::virt("cortex-a72", "512M")
+}
+
+#[test]
+fn damage_inside_a_node() {
+    let tree = tree().damaged(|bytes| {
+        // The token of the first property of the clock: a name follows FDT_BEGIN_NODE, then FDT_PROP.
+        let name = b"pl031@9010000\0\0\0\0\0\0\x03";
+        let position = bytes.windows(name.len()).position(|window| window == name).expect("there is a clock");
+        bytes[position + name.len() - 1] = 0x77;
+    });
+    let mut machine = with_tree(plain().network_cards(1), &tree);
+    let shown = machine.wait_for(READY);
+    machine.wait_for(PROMPT);
+    let sentence = "the device tree is damaged in /pl031@9010000, at offset ";
+    machine.expect(&shown, sentence);
+    let log = machine.command("dmesg");
+    machine.expect(&log, sentence);
+    machine.wait_for_network();
+    let output = machine.command("ping 10.0.2.2 -c 1");
+    machine.expect(&output, "1 received");
+}
+
+#[test]
+fn nodes_whose_properties_make_no_sense() {
+    let tree = tree().with(
+        "/ {
+            no-controller { compatible = \"arm,pl031\"; reg = <0 0xa100000 0 0x1000>; interrupts = <0 2 4>; interrupt-parent = <0x7777>; };
+            short-register { compatible = \"arm,pl031\"; reg = <0 0xa200000 0>; };
+            no-registers { compatible = \"arm,pl031\"; };
+            same-registers { compatible = \"arm,pl031\"; reg = <0 0x9010000 0 0x1000>; };
+            nobodys { compatible = \"lockstep,nobodys\", \"lockstep,really-nobodys\"; };
+            off { compatible = \"arm,pl031\"; reg = <0 0xa300000 0 0x1000>; status = \"disabled\"; };
+        };",
+    );
+    let mut machine = with_tree(plain(), &tree);
+    machine.wait_for_shell();
+    for (node, state) in [
+        ("/no-controller", "'interrupt-parent' of /no-controller should point to a node, found phandle 0x7777"),
+        ("/short-register", "'reg' of /short-register should be"),
+        ("/no-registers", "failed: module arm-pl031: the node has no registers number 0"),
+        ("/nobodys", "unclaimed: no module claims it"),
+        ("/off", "disabled: its status is \"disabled\""),
+    ] {
+        let device = machine.row("lsdev", node);
+        machine.expect(&device[3], state);
+    }
+    // Of two nodes with the same registers one gets them, and the other says who has them.
+    let states = ["/pl031@9010000", "/same-registers"].map(|node| machine.row("lsdev", node)[3].clone());
+    assert_eq!(states.iter().filter(|state| *state == "bound").count(), 1, "{states:?}");
+    machine.expect(&states.concat(), "is already in use");
+}
+
+#[test]
+fn a_driver_that_panics_in_probe() {
+    let initramfs = Initramfs::shipped()
+        .with_module("test-panic", test_module("test-panic"))
+        .with_claims("lockstep,test-panic test-panic\n");
+    // Two nodes with the resources of the clock: the second can only get as far as the first if the first has lost
+    // everything again. Then the clock itself takes them.
+    let panicking = |name: &str| {
+        format!(
+            "{name} {{ compatible = \"lockstep,test-panic\"; reg = <0 0x9010000 0 0x1000>; interrupts = <0 2 4>; }};"
+        )
+    };
+    let clock = "clock { compatible = \"arm,pl031\"; reg = <0 0x9010000 0 0x1000>; interrupts = <0 2 4>; };";
+    let nodes = format!(
+        "/ {{ pl031@9010000 {{ status = \"disabled\"; }}; {} {} {clock} }};",
+        panicking("first"),
+        panicking("second")
+    );
+    let mut machine = with_tree(plain().network_cards(1).initramfs(&initramfs), &tree().with(&nodes));
+    let shown = machine.wait_for(READY);
+    machine.wait_for(PROMPT);
+    let log = machine.command("dmesg");
+    for node in ["/first", "/second"] {
+        let message = format!("the module panicked: the driver of {node} was told to panic");
+        machine.expect(&shown, &message);
+        machine.expect(&log, &format!("{node}: module test-panic: {message}"));
+        let device = machine.row("lsdev", node);
+        machine.expect(&device[3], &format!("failed: module test-panic: {message}"));
+    }
+    assert_eq!(machine.row("lsdev", "/clock")[2..], ["arm-pl031", "bound"]);
+    let date = machine.command("date");
+    machine.expect(&date, "Z");
+
+    machine.wait_for_network();
+    let output = machine.command("ping 10.0.2.2 -c 1");
+    machine.expect(&output, "1 received");
+    // It can be loaded again, with the same result, and nothing is lost on the way.
+    let mut again = || {
+        machine.command("rmmod test-panic");
+        machine.command("insmod test-panic");
+        machine.row("free", "Mem:")
+    };
+    let before = again();
+    for _ in 0..10 {
+        assert_eq!(again(), before);
+    }
+}
