@@ -200,7 +200,10 @@ fn bound(machine: &Machine, provider: ProviderId, node: Node<'_>) {
         }
     }
     let standard_output = machine.tree.standard_output().ok().flatten().map(|output| output.node.index());
-    if standard_output == Some(node.index()) && borrowed.interface(Class::Console).is_some() && !kernel_log::has_console() {
+    if standard_output == Some(node.index())
+        && borrowed.interface(Class::Console).is_some()
+        && !kernel_log::has_console()
+    {
         drop(borrowed);
         let consoles = abi::registry::all::<dyn Console>();
         if let Some(console) = consoles.into_iter().find(|console| console.provider() == provider) {
@@ -276,7 +279,11 @@ pub fn unload(name: &str) -> Result<()> {
                 return Err(Error::Busy(format!("interrupt controller {}", registry::name(*provider))));
             }
             if let Some(child) = registry::bound_children(*provider).first() {
-                return Err(Error::Busy(format!("bus {}, which leads to {},", registry::name(*provider), registry::name(*child))));
+                return Err(Error::Busy(format!(
+                    "bus {}, which leads to {},",
+                    registry::name(*provider),
+                    registry::name(*child)
+                )));
             }
         }
         for provider in providers {

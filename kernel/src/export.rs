@@ -2,9 +2,9 @@
 
 use crate::registry::Borrowed;
 use crate::{binding, log, machine, memory, modules, registry, resources, thread, time};
+use abi::Error;
 use abi::kernel::Kernel;
 use abi::kernel::exports::*;
-use abi::Error;
 use alloc::borrow::ToOwned;
 use alloc::string::ToString;
 

@@ -5,10 +5,10 @@ mod early;
 pub use early::EarlyConsole;
 
 use crate::time;
+use abi::Handle;
 use abi::console::Console;
 use abi::sync::Lock;
 use abi::system::LogRecord;
-use abi::Handle;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -114,9 +114,9 @@ fn show() {
         let (unshown, shown) = (state.unshown, state.shown);
         let first = state.records.front().map_or(state.next, |record| record.sequence);
         let record = state.records.get(unshown.saturating_sub(first) as usize);
-        let Some((next, text)) = record.map(|record| {
-            (record.sequence + 1, if record.level <= shown { line(record) } else { String::new() })
-        }) else {
+        let Some((next, text)) = record
+            .map(|record| (record.sequence + 1, if record.level <= shown { line(record) } else { String::new() }))
+        else {
             break;
         };
         match &mut state.sink {

@@ -42,7 +42,8 @@ impl Machine {
 
     /// The names of all modules in the initramfs.
     pub fn modules(&self) -> Vec<String> {
-        let name = |entry: &Entry<'static>| entry.name.strip_prefix("modules/")?.strip_suffix(".o").map(ToOwned::to_owned);
+        let name =
+            |entry: &Entry<'static>| entry.name.strip_prefix("modules/")?.strip_suffix(".o").map(ToOwned::to_owned);
         self.files.iter().filter_map(name).collect()
     }
 
@@ -97,14 +98,18 @@ fn archive(tree: &Tree<'_>) -> Option<Archive<'static>> {
         Ok(Some(range)) => {
             let range = range.address as usize..range.address.saturating_add(range.size) as usize;
             if !memory::is_memory(tree, &range) {
-                log::error!("initramfs: {range:#x?} isn't memory that the device tree lists, so no module can be loaded");
+                log::error!(
+                    "initramfs: {range:#x?} isn't memory that the device tree lists, so no module can be loaded"
+                );
                 return None;
             }
             // SAFETY: it lies in memory, was reserved in `memory::initialise`, and nobody writes to it.
             Some(Archive::new(unsafe { memory::reserved_bytes(range) }))
         }
         Ok(None) => {
-            log::error!("initramfs: there is none (-initrd in QEMU, initramfs in config.txt), so no module can be loaded");
+            log::error!(
+                "initramfs: there is none (-initrd in QEMU, initramfs in config.txt), so no module can be loaded"
+            );
             None
         }
         Err(error) => {

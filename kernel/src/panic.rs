@@ -87,11 +87,15 @@ fn fatal(what: &str, frame_pointer: usize, program_counter: Option<usize>) -> ! 
     // Writing to a string can't fail.
     let _ = backtrace(&mut text, frame_pointer, program_counter);
     let afterwards = *AFTERWARDS.lock();
-    let _ = writeln!(text, "lockstep: {}", match afterwards {
-        Afterwards::Halt => "halted",
-        Afterwards::PowerOff => "powering off",
-        Afterwards::Reboot => "rebooting",
-    });
+    let _ = writeln!(
+        text,
+        "lockstep: {}",
+        match afterwards {
+            Afterwards::Halt => "halted",
+            Afterwards::PowerOff => "powering off",
+            Afterwards::Reboot => "rebooting",
+        }
+    );
     log::emergency(&text);
     if let Some(power) = abi::registry::first::<dyn Power>().and_then(|power| power.get().ok()) {
         let result = match afterwards {

@@ -80,9 +80,8 @@ impl Registry {
 /// Adds a provider. A child or a service that has been there before gets its place back.
 pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState) -> ProviderId {
     let mut registry = REGISTRY.lock();
-    let returns = |provider: &Provider| {
-        !matches!(kind, Kind::Node(_)) && provider.kind == kind && provider.name == name
-    };
+    let returns =
+        |provider: &Provider| !matches!(kind, Kind::Node(_)) && provider.kind == kind && provider.name == name;
     let mut places = registry.providers.iter_mut().enumerate();
     if let Some((index, provider)) = places.find(|(_, provider)| returns(provider)) {
         provider.state = state;

@@ -48,7 +48,12 @@ pub fn node(machine: &Machine, provider: ProviderId) -> Option<Node<'_>> {
     }
 }
 
-fn with_node<R>(provider: ProviderId, resource: &str, index: usize, action: impl FnOnce(Node<'_>) -> Result<R>) -> Result<R> {
+fn with_node<R>(
+    provider: ProviderId,
+    resource: &str,
+    index: usize,
+    action: impl FnOnce(Node<'_>) -> Result<R>,
+) -> Result<R> {
     let missing = || Error::Missing { resource: resource.to_owned(), index };
     let machine = machine::get().ok_or_else(missing)?;
     action(node(machine, provider).ok_or_else(missing)?)
@@ -67,7 +72,10 @@ pub fn map_registers(owner: ProviderId, index: usize) -> Result<MappedRegisters>
     let physical = with_node(owner, "registers", index, |node| {
         let ranges = node.registers().map_err(tree_error)?;
         let missing = Error::Missing { resource: "registers".to_owned(), index };
-        ranges.get(index).map(|range| range.address as usize..range.address.saturating_add(range.size) as usize).ok_or(missing)
+        ranges
+            .get(index)
+            .map(|range| range.address as usize..range.address.saturating_add(range.size) as usize)
+            .ok_or(missing)
     })?;
     if physical.is_empty() {
         return Err(Error::Invalid(format!("registers {index} of the node are empty")));
@@ -179,7 +187,8 @@ pub fn allocate_dma(owner: ProviderId, size: usize, alignment: usize) -> Result<
 pub fn release_all(owner: ProviderId) {
     let interrupts = interrupt::release_all(owner);
     let mut ledger = LEDGER.lock();
-    let (theirs, others) = core::mem::take(&mut ledger.mappings).into_iter().partition(|mapping| mapping.owner == owner);
+    let (theirs, others) =
+        core::mem::take(&mut ledger.mappings).into_iter().partition(|mapping| mapping.owner == owner);
     ledger.mappings = others;
     drop(ledger);
     let theirs: Vec<Mapping> = theirs;

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Random, compile, raspberry_pi_4, virt};
+use common::{compile, raspberry_pi_4, virt};
 use devicetree::{Error, Node, Tree};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -191,23 +191,23 @@ fn compact(mut blob: Vec<u8>) -> Vec<u8> {
 #[test]
 fn twenty_five_thousand_damaged_trees_answer_all_questions() {
     let fixture = compile(include_str!("machine.dts"));
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = fastrand::Rng::with_seed(1);
     let (mut readable, mut largest) = (0, 0);
     for (blob, count) in [(compact(virt()), 20_000), (fixture, 5_000)] {
         for _ in 0..count {
             let mut damaged = blob.clone();
             // Small numbers are tokens, sizes and phandles; large ones are those near the end of what a word can hold.
-            for _ in 0..=random.below(4) {
-                let offset = random.below(damaged.len() - 4);
-                let value = [random.below(10) as u32, random.0 as u32, u32::MAX - random.below(16) as u32, 0x8002];
-                match random.below(4) {
-                    0 => damaged[offset] = random.0 as u8,
-                    1 => damaged[offset] ^= 1 << random.below(8),
-                    _ => damaged[offset & !3..][..4].copy_from_slice(&value[random.below(4)].to_be_bytes()),
+            for _ in 0..=random.usize(..4) {
+                let offset = random.usize(..damaged.len() - 4);
+                let value = [random.u32(..10), random.u32(..), u32::MAX - random.u32(..16), 0x8002];
+                match random.usize(..4) {
+                    0 => damaged[offset] = random.u8(..),
+                    1 => damaged[offset] ^= 1 << random.usize(..8),
+                    _ => damaged[offset & !3..][..4].copy_from_slice(&value[random.usize(..4)].to_be_bytes()),
                 }
             }
-            if random.below(8) == 0 {
-                damaged.truncate(random.below(damaged.len()));
+            if random.usize(..8) == 0 {
+                damaged.truncate(random.usize(..damaged.len()));
             }
             let before = allocated();
             match Tree::parse(&damaged) {

@@ -66,18 +66,11 @@ fn an_empty_index_claims_nothing() {
 
 #[test]
 fn a_damaged_index_is_an_index() {
-    let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = |limit: usize| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        (random % limit as u64) as usize
-    };
+    let mut random = fastrand::Rng::with_seed(1);
     for _ in 0..20_000 {
         let mut text = TEXT.to_vec();
-        for _ in 0..=next(8) {
-            let at = next(text.len());
-            text[at] = [next(256) as u8, b'\n', b' ', b'#'][next(4)];
+        for _ in 0..=random.usize(..8) {
+            text[random.usize(..TEXT.len())] = [random.u8(..), b'\n', b' ', b'#'][random.usize(..4)];
         }
         let index = Index::parse(&text);
         assert!(index.bad_lines().iter().all(|line| (1..=text.len() + 1).contains(&line.number)));

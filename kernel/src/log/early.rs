@@ -25,7 +25,10 @@ impl EarlyConsole {
     /// When they can't be mapped or are too few.
     pub fn new(physical: Range<usize>) -> Result<Self> {
         if physical.len() < FLAGS + 4 {
-            return Err(abi::Error::Invalid(alloc::format!("a PL011 has more registers than {:#x} bytes", physical.len())));
+            return Err(abi::Error::Invalid(alloc::format!(
+                "a PL011 has more registers than {:#x} bytes",
+                physical.len()
+            )));
         }
         Ok(Self { registers: DeviceMapping::new(physical)? })
     }

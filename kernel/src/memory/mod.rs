@@ -91,10 +91,8 @@ pub unsafe fn initialise(tree: &Tree<'_>, handover: &Handover) -> Result<()> {
         return Err(Error::Invalid("the device tree lists no memory".to_owned()));
     }
 
-    let mut reserved = vec![
-        image.clone(),
-        pages_outward(handover.device_tree_physical, handover.device_tree_physical + tree.size()),
-    ];
+    let mut reserved =
+        vec![image.clone(), pages_outward(handover.device_tree_physical, handover.device_tree_physical + tree.size())];
     if let Ok(Some(archive)) = tree.initial_ramdisk() {
         let archive = bytes(&archive);
         reserved.push(pages_outward(archive.start, archive.end));

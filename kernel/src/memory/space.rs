@@ -1,12 +1,10 @@
 //! The kernel's address space: what is mapped where, and with which permission.
 
-use super::layout::{self, BLOCK_SIZE, DEVICES, IMAGE, LINEAR, MODULES, PAGE_SIZE, STACK_SIZE, STACK_SLOT, STACKS};
 use super::frames;
+use super::layout::{self, BLOCK_SIZE, DEVICES, IMAGE, LINEAR, MODULES, PAGE_SIZE, STACK_SIZE, STACK_SLOT, STACKS};
 use aarch64_cpu::registers::{ReadWriteable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, Writeable};
 use aarch64_paging::descriptor::{El1Attributes, PhysicalAddress};
-use aarch64_paging::paging::{
-    Constraints, El1And0, MemoryRegion, PageTable, Translation, VaRange,
-};
+use aarch64_paging::paging::{Constraints, El1And0, MemoryRegion, PageTable, Translation, VaRange};
 use aarch64_paging::{MapError, Mapping};
 use abi::sync::Lock;
 use abi::{Error, Result};
@@ -59,7 +57,8 @@ impl Translation<El1Attributes> for Tables {
     fn physical_to_virtual(&self, address: PhysicalAddress) -> NonNull<PageTable<El1Attributes>> {
         // The heap's first piece is part of the image, which the linear map leaves out.
         let image = layout::physical(IMAGE)..layout::physical(super::image_end());
-        let place = if image.contains(&address.0) { address.0 - image.start + IMAGE } else { layout::linear(address.0) };
+        let place =
+            if image.contains(&address.0) { address.0 - image.start + IMAGE } else { layout::linear(address.0) };
         match NonNull::new(place as *mut _) {
             Some(table) => table,
             None => unreachable!("the upper half has no address 0"),
@@ -97,8 +96,7 @@ impl Space {
 
     fn unmap(&mut self, place: Range<usize>) {
         let region = MemoryRegion::new(place.start, place.end);
-        let result =
-            self.mapping.map_range(&region, PhysicalAddress(0), El1Attributes::empty(), Constraints::empty());
+        let result = self.mapping.map_range(&region, PhysicalAddress(0), El1Attributes::empty(), Constraints::empty());
         if let Err(error) = result {
             unreachable!("what is unmapped was mapped in pages before, but: {error}");
         }

@@ -143,6 +143,10 @@ impl fmt::Display for Frame {
                 writeln!(formatter)?;
             }
         }
-        write!(formatter, "  sp  {:016x}\npc  {:016x}  state {:08x}", self.stack_pointer, self.program_counter, self.state)
+        write!(
+            formatter,
+            "  sp  {:016x}\npc  {:016x}  state {:08x}",
+            self.stack_pointer, self.program_counter, self.state
+        )
     }
 }

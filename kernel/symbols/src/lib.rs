@@ -9,7 +9,7 @@
 //! | 4 | how many functions there are |
 //! | 4 | how many bytes the names take together |
 //! | 4 each | where each function begins, in bytes from the start of the image, ascending |
-//! | 4 each | where the function's name begins among the names, ascending; it name_starts where the next begins |
+//! | 4 each | where the function's name begins among the names, ascending; it ends where the next begins |
 //! | the rest | the names in UTF-8, demangled, nothing between them |
 #![no_std]
 

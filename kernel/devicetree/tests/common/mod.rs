@@ -99,16 +99,3 @@ pub fn interrupts(tree: &Tree, path: &str) -> Vec<(String, Vec<u32>)> {
 pub fn sentence<T>(result: Result<T, Error>) -> String {
     result.err().expect("this should be an error").to_string()
 }
-
-/// A generator of pseudo-random numbers (xorshift), the same numbers in every run.
-pub struct Random(pub u64);
-
-impl Random {
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
-}
