@@ -1,8 +1,9 @@
 /* A TCG plugin for QEMU that counts guest instructions, exactly, and says where they went.
  *
  * Arguments:
- *   out=FILE           one line for each console line: "line COUNT TEXT", COUNT being the instructions up to its last byte,
- *                      and one for each visit to a watched address: "visit COUNT ADDRESS"
+ *   out=FILE           one line for each line on the console: "line COUNT TEXT", COUNT being the instructions up to its
+ *                      last byte; one for each visit to a watched address: "visit COUNT ADDRESS"; and one for each mark
+ *                      that the guest sets by executing `hint #NUMBER`, 0x60 to 0x6f: "mark COUNT NUMBER"
  *   console=ADDRESS    the physical address of the register that the console's bytes are written to
  *   watch=ADDRESS      a virtual address whose execution is logged; may be given up to 16 times
  *   control=PATH       a datagram socket: "count" is answered with the instructions so far; "profile FILE" writes
@@ -36,6 +37,7 @@ typedef struct { int kind; union { uint8_t u8; uint16_t u16; uint32_t u32; uint6
 size_t qemu_plugin_tb_n_insns(const void *block);
 void *qemu_plugin_tb_get_insn(const void *block, size_t index);
 uint64_t qemu_plugin_insn_vaddr(const void *instruction);
+size_t qemu_plugin_insn_data(const void *instruction, void *bytes, size_t length);
 void *qemu_plugin_scoreboard_new(size_t size);
 uint64_t qemu_plugin_u64_sum(Counter counter);
 void *qemu_plugin_get_hwaddr(uint32_t info, uint64_t address);
@@ -91,6 +93,18 @@ static uint64_t console;
 
 static void on_watched(unsigned cpu, void *data) {
     fprintf(out, "visit %llu %llx\n", counted(), (unsigned long long)(uintptr_t)data);
+    fflush(out);
+}
+
+/* `hint` instructions (Arm Architecture Reference Manual, C6.2), of which those in the range of marks do nothing. */
+static bool is_hint(uint32_t code) { return (code & 0xfffff01f) == 0xd503201f; }
+static uint32_t hint_number(uint32_t code) { return code >> 5 & 0x7f; }
+#define FIRST_MARK 0x60
+#define LAST_MARK 0x6f
+
+static void on_mark(unsigned cpu, void *data) {
+    fprintf(out, "mark %llu %u\n", counted(), (unsigned)(uintptr_t)data);
+    fflush(out);
 }
 
 static void on_write(unsigned cpu, uint32_t info, uint64_t address, void *data) {
@@ -118,6 +132,10 @@ static void on_translation(uint64_t plugin, void *block) {
         qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, ADD, total, 1);
         if (profiling) qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, ADD, counter_of(address), 1);
         if (console) qemu_plugin_register_vcpu_mem_cb(instruction, on_write, NO_REGISTERS, WRITES, NULL);
+        uint32_t code = 0, number;
+        qemu_plugin_insn_data(instruction, &code, sizeof code);
+        if (is_hint(code) && (number = hint_number(code)) >= FIRST_MARK && number <= LAST_MARK)
+            qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_mark, NO_REGISTERS, (void *)(uintptr_t)number);
         for (size_t watch = 0; watch < watched_count; watch++)
             if (watched[watch] == address)
                 qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_watched, NO_REGISTERS, (void *)(uintptr_t)address);

@@ -1,7 +1,9 @@
 //! Builds, packs, runs and tests Lockstep; reached through the script `x`.
 
+mod bench;
 mod build;
 mod cargo;
+mod debian;
 mod exports;
 mod files;
 mod firmware;
@@ -25,6 +27,9 @@ usage: ./x COMMAND
   run [--board BOARD] [-- ARGUMENT...]
                          build and boot in QEMU, on board virt (the default) or rpi4, with further arguments for QEMU
   test                   check the format, run clippy, and run all tests, those in QEMU last
+  bench [--linux] [--profile]
+                         count the instructions that boot, module loading, ping and idling take, for Linux too (fetched
+                         once), and by function
   clean                  remove all that was built
   help                   print this
 ";
@@ -51,6 +56,12 @@ fn run() -> Result<()> {
             qemu::run(&workspace, board, more)
         }
         ["test"] => test::test(&Workspace::find()?),
+        ["bench", options @ ..] => {
+            let options = bench::Options::parse(options)?;
+            let workspace = Workspace::find()?;
+            build::build(&workspace)?;
+            bench::bench(&workspace, &options)
+        }
         ["clean"] => clean(&Workspace::find()?),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

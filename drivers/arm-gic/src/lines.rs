@@ -16,8 +16,14 @@ pub const PRIORITY_MASK: u8 = 0xff;
 /// The priority of every line. In the non-secure state the hardware halves it.
 const PRIORITY: u8 = 0x80;
 
+register_bitfields! {u32,
+    /// `GICD_TYPER`: the number of lines is 32 (`LINES` + 1).
+    pub DistributorKind [ LINES OFFSET(0) NUMBITS(5) [] ]
+}
+
 /// Registers of some lines, all beginning with the same line.
 pub struct Lines<'a> {
+    pub group: &'a [ReadWrite<u32>],
     pub set_enable: &'a [ReadWrite<u32>],
     pub clear_enable: &'a [ReadWrite<u32>],
     pub clear_active: &'a [ReadWrite<u32>],
@@ -25,13 +31,48 @@ pub struct Lines<'a> {
     pub configuration: &'a [ReadWrite<u32>],
 }
 
+/// The [`Lines`] in a block of registers: all blocks have the same names for them, at places of their own.
+macro_rules! lines_in {
+    ($block:expr) => {
+        Lines {
+            group: &$block.group,
+            set_enable: &$block.set_enable,
+            clear_enable: &$block.clear_enable,
+            clear_active: &$block.clear_active,
+            priority: &$block.priority,
+            configuration: &$block.configuration,
+        }
+    };
+}
+pub(crate) use lines_in;
+
 impl Lines<'_> {
+    /// Those of the lines that a distributor of this kind has.
+    pub fn of_distributor(self, kind: &ReadOnly<u32, DistributorKind::Register>) -> Self {
+        let words = kind.read(DistributorKind::LINES) as usize + 1;
+        Self {
+            group: &self.group[..words],
+            set_enable: &self.set_enable[..words],
+            clear_enable: &self.clear_enable[..words],
+            clear_active: &self.clear_active[..words],
+            priority: &self.priority[..(32 * words).min(END as usize)],
+            configuration: &self.configuration[..2 * words],
+        }
+    }
+
     /// Silences all lines, and forgets those that somebody before us acknowledged and didn't end.
     pub fn reset(&self) {
         for (enable, active) in self.clear_enable.iter().zip(self.clear_active) {
             enable.set(u32::MAX);
             active.set(u32::MAX);
         }
+    }
+
+    /// Puts all lines into group 0 or 1.
+    pub fn set_group(&self, group: u32) {
+        // A bit a line.
+        let bits = if group == 0 { 0 } else { u32::MAX };
+        self.group.iter().for_each(|lines| lines.set(bits));
     }
 
     /// Lets `line` interrupt.

@@ -1,13 +1,13 @@
 //! Version 2: distributor and processor interface are both mapped to memory. Registers: ARM IHI 0048B.b, chapter 4.
 
-use crate::lines::{END, Lines, PRIORITY_MASK};
+use crate::lines::{DistributorKind, Lines, PRIORITY_MASK, lines_in};
 use abi::interrupt::Line;
 use abi::prelude::*;
 
 abi::registers! {
     Distributor {
         (0x000 => control: ReadWrite<u32, Control::Register>),
-        (0x004 => kind: ReadOnly<u32, Kind::Register>),
+        (0x004 => kind: ReadOnly<u32, DistributorKind::Register>),
         (0x008 => _reserved),
         (0x080 => group: [ReadWrite<u32>; 32]),
         (0x100 => set_enable: [ReadWrite<u32>; 32]),
@@ -36,8 +36,6 @@ register_bitfields! {u32,
     /// `GICD_CTLR` and `GICC_CTLR`: the bit stands for group 1 where it is seen from the non-secure state, else for
     /// group 0.
     Control [ ENABLE OFFSET(0) NUMBITS(1) [] ],
-    /// `GICD_TYPER`: the number of lines is 32 (`LINES` + 1).
-    Kind [ LINES OFFSET(0) NUMBITS(5) [] ],
     /// `GICC_IAR`.
     Acknowledge [ LINE OFFSET(0) NUMBITS(10) [] ]
 }
@@ -58,8 +56,7 @@ impl Controller {
         distributor.lines().reset();
         // Group 0 is the one that `ENABLE` stands for. Seen from the non-secure state these writes do nothing, and
         // `ENABLE` stands for group 1, which holds what secure firmware has left to others.
-        let words = distributor.kind.read(Kind::LINES) as usize + 1;
-        distributor.group.iter().take(words).for_each(|group| group.set(0));
+        distributor.lines().set_group(0);
         // The target registers of private lines read as the processor that reads them (section 4.3.12).
         let processor = distributor.target.iter().take(32).map(|target| target.get()).find(|target| *target != 0);
 
@@ -102,14 +99,6 @@ impl Drop for Controller {
 impl Distributor {
     /// The registers of the lines that there are.
     fn lines(&self) -> Lines<'_> {
-        let lines = (32 * (self.kind.read(Kind::LINES) as usize + 1)).min(END as usize);
-        let words = lines.div_ceil(32);
-        Lines {
-            set_enable: &self.set_enable[..words],
-            clear_enable: &self.clear_enable[..words],
-            clear_active: &self.clear_active[..words],
-            priority: &self.priority[..lines],
-            configuration: &self.configuration[..2 * words],
-        }
+        lines_in!(self).of_distributor(&self.kind)
     }
 }

@@ -1,7 +1,7 @@
 //! Version 3: the processor interface is in system registers, and each processor has a redistributor for its private
 //! lines. Registers: ARM IHI 0069H, chapter 12.
 
-use crate::lines::{END, FIRST_SHARED, Lines, PRIORITY_MASK};
+use crate::lines::{DistributorKind, FIRST_SHARED, Lines, PRIORITY_MASK, lines_in};
 use abi::interrupt::Line;
 use abi::prelude::*;
 use arm_sysregs::el1::accessors::{
@@ -13,7 +13,7 @@ use arm_sysregs::el1::registers::{IccCtlrEl1, IccEoir1El1, IccIgrpen1El1, IccPmr
 abi::registers! {
     Distributor {
         (0x0000 => control: ReadWrite<u32, Control::Register>),
-        (0x0004 => kind: ReadOnly<u32, Kind::Register>),
+        (0x0004 => kind: ReadOnly<u32, DistributorKind::Register>),
         (0x0008 => _reserved0),
         (0x0080 => group: [ReadWrite<u32>; 32]),
         (0x0100 => set_enable: [ReadWrite<u32>; 32]),
@@ -61,8 +61,6 @@ register_bitfields! {u32,
         AFFINITY_ROUTING OFFSET(4) NUMBITS(1) [],
         WRITE_PENDING OFFSET(31) NUMBITS(1) []
     ],
-    /// `GICD_TYPER`: the number of lines is 32 (`LINES` + 1).
-    Kind [ LINES OFFSET(0) NUMBITS(5) [] ],
     /// `GICR_CTLR`.
     RedistributorControl [ WRITE_PENDING OFFSET(3) NUMBITS(1) [] ],
     /// `GICR_WAKER`.
@@ -117,8 +115,8 @@ impl Controller {
         redistributor.lines().reset();
         wait(|| !distributor.control.is_set(Control::WRITE_PENDING))?;
         wait(|| !redistributor.control.is_set(RedistributorControl::WRITE_PENDING))?;
-        let words = distributor.kind.read(Kind::LINES) as usize + 1;
-        distributor.group.iter().take(words).chain(&redistributor.group).for_each(|group| group.set(u32::MAX));
+        distributor.lines().set_group(1);
+        redistributor.lines().set_group(1);
 
         distributor.control.modify(Control::GROUPS::ONE);
         write_icc_pmr_el1(IccPmrEl1::empty().with_priority(PRIORITY_MASK));
@@ -168,28 +166,14 @@ impl Drop for Controller {
 impl Distributor {
     /// The registers of all lines; those of private lines do nothing here.
     fn lines(&self) -> Lines<'_> {
-        let lines = (32 * (self.kind.read(Kind::LINES) as usize + 1)).min(END as usize);
-        let words = lines.div_ceil(32);
-        Lines {
-            set_enable: &self.set_enable[..words],
-            clear_enable: &self.clear_enable[..words],
-            clear_active: &self.clear_active[..words],
-            priority: &self.priority[..lines],
-            configuration: &self.configuration[..2 * words],
-        }
+        lines_in!(self).of_distributor(&self.kind)
     }
 }
 
 impl Redistributor {
     /// The registers of the private lines.
     fn lines(&self) -> Lines<'_> {
-        Lines {
-            set_enable: &self.set_enable,
-            clear_enable: &self.clear_enable,
-            clear_active: &self.clear_active,
-            priority: &self.priority,
-            configuration: &self.configuration,
-        }
+        lines_in!(self)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::*;
 use abi::prelude::*;
-use fake_kernel::{FakeNode, device_read as read, device_write as write, dma_in_use};
+use fake_kernel::{FakeNode, FakeQueue, LentBuffer, device_read as read, device_write as write, dma_in_use};
 
 const SIZE: usize = 8;
 const FEATURES: u32 = 1 << 5 | 1;
@@ -29,9 +29,7 @@ fn card(version: u32) -> FakeNode {
 struct Pair {
     device: Device<SIZE>,
     node: FakeNode,
-    descriptors: u64,
-    available: u64,
-    used: u64,
+    queue: FakeQueue,
 }
 
 impl Pair {
@@ -40,30 +38,13 @@ impl Pair {
         let (mut device, _) = open(&node).unwrap();
         device.add_queue().unwrap();
         device.start();
-        let address = |offset| u64::from(node.get(0, offset)) | u64::from(node.get(0, offset + 4)) << 32;
-        let (descriptors, available, used) = (address(0x080), address(0x090), address(0x0a0));
-        Self { device, node, descriptors, available, used }
+        let queue = FakeQueue::of(&node, SIZE as u16);
+        Self { device, node, queue }
     }
 
     fn lend(&mut self, bytes: usize, access: Access) {
         let buffer = self.node.resources().dma().allocate(bytes, 64).unwrap();
         self.device.lend(0, buffer, access).unwrap();
-    }
-
-    /// The address, length and flags of the buffer that was made available as number `index`, and its token.
-    fn available(&self, index: u16) -> (u64, u32, u16, u16) {
-        assert!(index < read::<u16>(self.available + 2), "the buffer has been made available");
-        let token: u16 = read(self.available + 4 + 2 * u64::from(index % SIZE as u16));
-        let descriptor = self.descriptors + 16 * u64::from(token);
-        (read(descriptor), read(descriptor + 8), read(descriptor + 12), token)
-    }
-
-    /// Returns a buffer as number `index`.
-    fn give_back(&self, index: u16, token: u32, length: u32) {
-        let element = self.used + 4 + 8 * u64::from(index % SIZE as u16);
-        write(element, token);
-        write(element + 4, length);
-        write(self.used + 2, index.wrapping_add(1));
     }
 }
 
@@ -109,17 +90,17 @@ fn lends_buffers_and_takes_them_back() {
     assert_eq!(pair.device.room(0), SIZE - 2);
     assert!(!pair.device.has_returned(0));
 
-    let (address, length, flags, token) = pair.available(0);
+    let LentBuffer { address, length, flags, token } = pair.queue.next();
     assert_eq!((length, flags), (128, 2));
     write(address, *b"frame");
-    pair.give_back(0, token.into(), 5);
+    pair.queue.give_back(token.into(), 5);
     let (buffer, written) = pair.device.take_back(0).unwrap().unwrap();
     assert_eq!((&buffer[..5], written), (&b"frame"[..], 5));
     assert_eq!(buffer.device_address(), address);
 
-    let (_, length, flags, token) = pair.available(1);
+    let LentBuffer { length, flags, token, .. } = pair.queue.next();
     assert_eq!((length, flags), (60, 0));
-    pair.give_back(1, token.into(), 0);
+    pair.queue.give_back(token.into(), 0);
     assert_eq!(pair.device.take_back(0).unwrap().map(|(buffer, written)| (buffer.len(), written)), Some((128, 0)));
     assert_eq!(pair.device.take_back(0).unwrap().map(|(buffer, _)| buffer.len()), None);
     assert_eq!(pair.device.room(0), SIZE);
@@ -128,14 +109,13 @@ fn lends_buffers_and_takes_them_back() {
 #[test]
 fn counts_on_past_the_end_of_the_indices() {
     let mut pair = Pair::new();
-    for index in 0..=u16::MAX {
+    for _ in 0..=u16::MAX {
         pair.lend(64, Access::Write);
-        let ring_slot = pair.available + 4 + 2 * u64::from(index % SIZE as u16);
-        pair.give_back(index, u32::from(read::<u16>(ring_slot)), 64);
+        pair.queue.give_back(pair.queue.next().token.into(), 64);
         assert!(pair.device.take_back(0).unwrap().is_some());
     }
     pair.lend(64, Access::Write);
-    assert_eq!(read::<u16>(pair.available + 2), 1);
+    assert_eq!(pair.queue.lent(), 1);
 }
 
 #[test]
@@ -144,14 +124,14 @@ fn refuses_a_lie_with_an_error() {
     for (token, length) in [(1, 0), (SIZE as u32, 0), (u32::MAX, 0), (0, 65), (0, u32::MAX)] {
         let mut pair = Pair::new();
         pair.lend(64, Access::Write);
-        pair.give_back(0, token, length);
+        pair.queue.give_back(token, length);
         assert!(matches!(pair.device.take_back(0), Err(Error::Device(_))), "token {token:#x}, length {length}");
     }
     // The same buffer twice.
     let mut pair = Pair::new();
     pair.lend(64, Access::Write);
-    pair.give_back(0, 0, 1);
-    pair.give_back(1, 0, 1);
+    pair.queue.give_back(0, 1);
+    pair.queue.give_back(0, 1);
     assert!(pair.device.take_back(0).unwrap().is_some());
     assert!(matches!(pair.device.take_back(0), Err(Error::Device(_))));
 }
@@ -172,24 +152,18 @@ fn refuses_what_a_driver_should_not_lend() {
 
 #[test]
 fn any_device_leaves_memory_in_order() {
-    // A device that returns anything, driven by a fixed sequence of pseudo-random numbers (xorshift).
-    let mut state = 0x9e37_79b9_u32;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state
-    };
+    // A device that returns anything, the same in every run.
+    let mut random = fastrand::Rng::with_seed(1);
     for _ in 0..500 {
         let mut pair = Pair::new();
         let (mut lent, mut taken) = (0, 0);
-        for index in 0..40 {
-            if pair.device.room(0) > 0 && random() % 2 == 0 {
-                pair.lend(64, if random() % 2 == 0 { Access::Write } else { Access::Read(64) });
+        for _ in 0..40 {
+            if pair.device.room(0) > 0 && random.bool() {
+                pair.lend(64, if random.bool() { Access::Write } else { Access::Read(64) });
                 lent += 1;
             }
-            let token = if random() % 8 == 0 { random() } else { random() % SIZE as u32 };
-            pair.give_back(index, token, random() % 72);
+            let token = if random.u32(..8) == 0 { random.u32(..) } else { random.u32(..SIZE as u32) };
+            pair.queue.give_back(token, random.u32(..72));
             while let Ok(Some((buffer, written))) = pair.device.take_back(0) {
                 assert!(written <= buffer.len());
                 taken += 1;
@@ -207,17 +181,17 @@ fn tells_the_device_unless_it_has_asked_not_to_be_told() {
     const NOTIFY: usize = 0x050;
     let mut pair = Pair::new();
     pair.node.set(0, NOTIFY, u32::MAX);
-    write(pair.used, 1_u16);
+    write(pair.queue.used, 1_u16);
     pair.device.notify(0);
     assert_eq!(pair.node.get(0, NOTIFY), u32::MAX);
-    write(pair.used, 0_u16);
+    write(pair.queue.used, 0_u16);
     pair.device.notify(0);
     assert_eq!(pair.node.get(0, NOTIFY), 0);
 
     pair.device.set_interrupts(0, false);
-    assert_eq!(read::<u16>(pair.available), 1);
+    assert_eq!(read::<u16>(pair.queue.available), 1);
     pair.device.set_interrupts(0, true);
-    assert_eq!(read::<u16>(pair.available), 0);
+    assert_eq!(read::<u16>(pair.queue.available), 0);
 }
 
 #[test]

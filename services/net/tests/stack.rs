@@ -579,19 +579,15 @@ fn damaged_packets_do_no_harm() {
     let builder = PacketBuilder::ethernet2(PEER, CARD).ipv4(GATEWAY.octets(), OWN.octets(), 64);
     builder.icmpv4_echo_request(1, 1).write(&mut echo, &[0; 56]).unwrap();
     let good = [echo, udp((GATEWAY, 4000), (OWN, 7), b"hello"), tcp(5000, 1000, 0, "S", b"")];
-    // A linear congruential generator: the same damage each time.
-    let mut state = 1u32;
-    let mut random = |limit: usize| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as usize % limit
-    };
+    // The same damage in every run.
+    let mut random = fastrand::Rng::with_seed(1);
     for round in 0..5000 {
         let mut frame = good[round % good.len()].clone();
-        for _ in 0..=random(3) {
-            let position = random(frame.len());
-            frame[position] = random(256) as u8;
+        for _ in 0..=random.usize(..3) {
+            let position = random.usize(..frame.len());
+            frame[position] = random.u8(..);
         }
-        frame.truncate(1 + random(frame.len() * 2));
+        frame.truncate(1 + random.usize(..frame.len() * 2));
         card.arrived.lock().unwrap().push_back(frame);
     }
     card.wake();

@@ -5,6 +5,7 @@ use abi::clock::{Clock, UnixTime};
 use abi::console::Console;
 use abi::event::Signal;
 use abi::internet::{InterfaceStatus, Internet, Origin};
+use abi::log::Level;
 use abi::network::{MacAddress, Statistics};
 use abi::power::Power;
 use abi::system::{DeviceState, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
@@ -196,7 +197,7 @@ fn log_and_memory() {
         let records = [(12_345_678, "kernel"), (75_000_000_000_000, "net"), (75_000_000_001_000, "")];
         for (sequence, (nanoseconds, source)) in (0..).zip(records) {
             let (time, text) = (Duration::from_nanos(nanoseconds), "a line".into());
-            machine.records.push(LogRecord { sequence, time, level: abi::log::Level::Info, source: source.into(), text });
+            machine.records.push(LogRecord { sequence, time, level: Level::Info, source: source.into(), text });
         }
         machine.memory = Some(MemoryStatus {
             total: 512 << 20,

@@ -1,7 +1,8 @@
 //! What the kernel does for modules, on the host: for the tests of drivers and services.
 //!
 //! - A driver's test makes a [`FakeNode`], whose registers are plain memory that it presets and inspects, probes the
-//!   driver with its [`resources`](FakeNode::resources), and plays the device: [`device_read`], [`device_write`].
+//!   driver with its [`resources`](FakeNode::resources), and plays the device: [`device_read`], [`device_write`], for a
+//!   virtio device [`FakeQueue`].
 //! - A service's test runs the whole module as a [`Session`] on a [`Machine`] that it arranges, with devices that it
 //!   [`publish`]es. Threads, events, the registry and the log are real, on top of std's.
 //!
@@ -15,6 +16,7 @@ mod machine;
 mod node;
 mod registry;
 mod session;
+mod virtqueue;
 
 pub use dma::{device_read, device_write, dma_in_use};
 pub use event::{expect_sleep, raised};
@@ -22,6 +24,7 @@ pub use machine::{Machine, machine};
 pub use node::FakeNode;
 pub use registry::{publish, withdraw};
 pub use session::{Session, await_log, log, wait_until};
+pub use virtqueue::{FakeQueue, LentBuffer};
 
 use abi::Error;
 use abi::kernel::Kernel;

@@ -27,6 +27,9 @@ pub fn publish(number: u32, class: Class, device: impl Fn() -> Interface<'static
 }
 
 /// Removes a device, once nobody borrows it.
+///
+/// # Panics
+/// When there is none of that number.
 pub fn withdraw(number: u32) {
     loop {
         let mut registry = lock(&REGISTRY);

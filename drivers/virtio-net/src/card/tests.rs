@@ -1,24 +1,16 @@
-//! A card played by the test. Layout of the rings: section 2.7.
+//! A card played by the test.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
-use fake_kernel::{FakeNode, device_read as read, device_write as write, dma_in_use};
+use fake_kernel::{FakeNode, FakeQueue, LentBuffer, device_read as read, device_write as write, dma_in_use};
 use virtio::DeviceType;
 
 const MODERN: u64 = 1 << 32 | 1 << 16 | 1 << 5;
 const LEGACY: u64 = 1 << 27 | 1 << 5;
 
-/// The rings of a queue, as the card has been told.
-struct Rings {
-    descriptors: u64,
-    available: u64,
-    used: u64,
-    returned: u16,
-}
-
 struct Machine {
     node: FakeNode,
-    queues: [Rings; 2],
+    queues: [FakeQueue; 2],
     card: Card,
 }
 
@@ -37,50 +29,24 @@ impl Machine {
         let (mut device, offered) = Device::open(&mut node.resources(), DeviceType::Network, Features::all())?;
         let queues = [RECEIVE, TRANSMIT].map(|_| {
             device.add_queue().unwrap();
-            let address = |offset| u64::from(node.get(0, offset)) | u64::from(node.get(0, offset + 4)) << 32;
-            // The next queue isn't ready.
-            node.set(0, 0x044, 0);
-            Rings { descriptors: address(0x080), available: address(0x090), used: address(0x0a0), returned: 0 }
+            FakeQueue::of(&node, 64)
         });
         let features = Features::from_bits_truncate(features) & (offered | Features::VERSION_1);
         Ok(Self { card: Card::start(device, features, node.resources().dma())?, node, queues })
     }
 
-    /// How many buffers have been lent to a queue, in total.
-    fn lent(&self, queue: usize) -> u16 {
-        read(self.queues[queue].available + 2)
-    }
-
-    /// The token, address and length of the next buffer that the card hasn't returned.
-    fn next(&self, queue: usize) -> (u16, u64, u32) {
-        let rings = &self.queues[queue];
-        assert_ne!(self.lent(queue), rings.returned, "the card has a buffer");
-        let token: u16 = read(rings.available + 4 + 2 * u64::from(rings.returned % 64));
-        let descriptor = rings.descriptors + 16 * u64::from(token);
-        (token, read(descriptor), read(descriptor + 8))
-    }
-
-    fn give_back(&mut self, queue: usize, token: u32, length: u32) {
-        let rings = &mut self.queues[queue];
-        let element = rings.used + 4 + 8 * u64::from(rings.returned % 64);
-        rings.returned = rings.returned.wrapping_add(1);
-        write(element, token);
-        write(element + 4, length);
-        write(rings.used + 2, rings.returned);
-    }
-
     /// The card receives a frame.
     fn deliver(&mut self, frame: &[u8]) {
-        let (token, address, room) = self.next(RECEIVE);
-        assert!(12 + frame.len() <= room as usize);
+        let LentBuffer { token, address, length, .. } = self.queues[RECEIVE].next();
+        assert!(12 + frame.len() <= length as usize);
         frame.iter().zip(address + 12..).for_each(|(byte, address)| write(address, *byte));
-        self.give_back(RECEIVE, token.into(), 12 + frame.len() as u32);
+        self.queues[RECEIVE].give_back(token.into(), 12 + frame.len() as u32);
     }
 
     /// The card transmits a frame; returns its header and the frame.
     fn send(&mut self) -> (Vec<u8>, Vec<u8>) {
-        let (token, address, length) = self.next(TRANSMIT);
-        self.give_back(TRANSMIT, token.into(), 0);
+        let LentBuffer { token, address, length, .. } = self.queues[TRANSMIT].next();
+        self.queues[TRANSMIT].give_back(token.into(), 0);
         let bytes = |from: u32, to: u32| (from..to).map(|offset| read(address + u64::from(offset))).collect();
         (bytes(0, 12), bytes(12, length))
     }
@@ -98,7 +64,7 @@ fn reads_what_the_card_says_of_itself() {
     let mut machine = Machine::new(MODERN).unwrap();
     assert_eq!(machine.card.mac_address.to_string(), "52:54:00:12:34:56");
     assert_eq!((machine.card.mtu, machine.card.link_is_up), (1500, true));
-    assert_eq!(machine.lent(RECEIVE), 64);
+    assert_eq!(machine.queues[RECEIVE].lent(), 64);
 
     // The link goes down; an interrupt of the other kind says nothing of it.
     machine.node.set(0, 0x104, 0x0000_5634);
@@ -111,7 +77,7 @@ fn reads_what_the_card_says_of_itself() {
 
     let jumbo = Machine::new(MODERN | 1 << 3).unwrap();
     assert_eq!(jumbo.card.mtu, 9000);
-    assert!(jumbo.next(RECEIVE).2 >= 12 + 14 + 9000);
+    assert!(jumbo.queues[RECEIVE].next().length >= 12 + 14 + 9000);
     drop(jumbo.card);
     assert_eq!(dma_in_use(&jumbo.node), 0);
 }
@@ -182,7 +148,7 @@ fn refuses_frames_that_are_not_its_own() {
     machine.card.recycle(Frame::new(memory, 12..64));
     let memory = machine.card.transmit_frame().unwrap();
     machine.card.recycle(memory);
-    assert_eq!(machine.lent(RECEIVE), 64);
+    assert_eq!(machine.queues[RECEIVE].lent(), 64);
 }
 
 #[test]
@@ -190,9 +156,9 @@ fn a_lie_is_an_error() {
     // Less than a header, more than a buffer, a buffer that it hasn't got.
     for (token, length) in [(0, 11), (0, 0), (0, u32::MAX), (64, 60), (u32::MAX, 60)] {
         let mut machine = Machine::new(MODERN).unwrap();
-        machine.give_back(RECEIVE, token, length);
+        machine.queues[RECEIVE].give_back(token, length);
         assert!(matches!(machine.card.receive(), Err(Error::Device(_))), "token {token:#x}, length {length}");
-        machine.give_back(TRANSMIT, token, length);
+        machine.queues[TRANSMIT].give_back(token, length);
         assert!(machine.card.transmit_frame().is_some());
         drop(machine.card);
         assert_eq!(dma_in_use(&machine.node), 0);

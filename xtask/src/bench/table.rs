@@ -1,0 +1,151 @@
+//! The table of all figures.
+
+use super::Figures;
+
+/// A row of the table.
+struct Row {
+    name: &'static str,
+    value: fn(&Figures) -> u64,
+    goal: u64,
+    /// What was measured of others on the same machine, see `bench/README.md`.
+    linux: u64,
+    arceos: Option<u64>,
+    hermit: Option<u64>,
+}
+
+const M: u64 = 1_000_000;
+
+const ROWS: [Row; 7] = [
+    Row {
+        name: "reset to `lockstep: ready`",
+        value: |figures| figures.ready,
+        goal: 5 * M,
+        linux: 898 * M,
+        arceos: Some(35 * M),
+        hermit: Some(24 * M),
+    },
+    Row {
+        name: "reset to the first ping answered",
+        value: |figures| figures.first_ping,
+        goal: 11 * M,
+        linux: 1166 * M,
+        arceos: None,
+        hermit: None,
+    },
+    Row {
+        name: "loading and probing virtio-net",
+        value: |figures| figures.module,
+        goal: 300_000,
+        linux: 3_180_000,
+        arceos: None,
+        hermit: None,
+    },
+    Row {
+        name: "one ping answered",
+        value: |figures| figures.ping,
+        goal: 4000,
+        linux: 23_868,
+        arceos: None,
+        hermit: None,
+    },
+    Row {
+        name: "one UDP echo",
+        value: |figures| figures.udp_echo,
+        goal: 5000,
+        linux: 22_265,
+        arceos: Some(9676),
+        hermit: None,
+    },
+    Row {
+        name: "an idle second, network up",
+        value: |figures| figures.idle_second,
+        goal: 1000,
+        linux: 597_000,
+        arceos: Some(308 * M),
+        hermit: Some(0),
+    },
+    Row {
+        name: "memory in use, idle (bytes)",
+        value: |figures| figures.memory,
+        goal: 6 * M,
+        linux: 66 * M,
+        arceos: None,
+        hermit: None,
+    },
+];
+
+const HEADINGS: [&str; 7] = ["guest instructions", "Lockstep", "spread", "goal", "Linux", "ArceOS", "Hermit"];
+
+/// The medians of Lockstep's runs beside the goals and the others' figures. Those of Linux are earlier ones unless it
+/// was measured too.
+pub fn compare(lockstep: &[Figures], linux: &[Figures]) -> String {
+    let earlier = |value: Option<u64>| value.map_or_else(String::new, |value| format!("({})", number(value)));
+    let row = |row: &Row| {
+        let (median, spread) = summary(lockstep, row.value);
+        let linux = if linux.is_empty() { earlier(Some(row.linux)) } else { number(summary(linux, row.value).0) };
+        [
+            row.name.to_owned(),
+            number(median),
+            if spread == 0 { "exact".to_owned() } else { number(spread) },
+            number(row.goal),
+            linux,
+            earlier(row.arceos),
+            earlier(row.hermit),
+        ]
+    };
+    let mut cells = vec![HEADINGS.map(str::to_owned)];
+    cells.extend(ROWS.iter().map(row));
+    let width = |column: usize| cells.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let mut text = format!(
+        "Medians of {} runs; spread is greatest less least; in brackets: measured earlier.\n\n",
+        lockstep.len()
+    );
+    for row in &cells {
+        text += &format!("{:w$}", row[0], w = width(0));
+        for (column, cell) in row.iter().enumerate().skip(1) {
+            text += &format!("  {cell:>w$}", w = width(column));
+        }
+        text = text.trim_end().to_owned() + "\n";
+    }
+    text
+}
+
+/// The median, and the difference between the greatest and the least.
+fn summary(runs: &[Figures], value: fn(&Figures) -> u64) -> (u64, u64) {
+    let mut values: Vec<u64> = runs.iter().map(value).collect();
+    values.sort_unstable();
+    let spread = values.last().zip(values.first()).map_or(0, |(greatest, least)| greatest - least);
+    (values.get(values.len() / 2).copied().unwrap_or(0), spread)
+}
+
+/// A number with its digits in groups of three.
+fn number(value: u64) -> String {
+    let digits = value.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap_or("")).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        assert_eq!(
+            ["0", "999", "1,000", "12,345,678"],
+            [0, 999, 1000, 12_345_678].map(number).each_ref().map(String::as_str)
+        );
+    }
+
+    #[test]
+    fn a_row_shows_median_spread_goal_and_the_earlier_figure_of_linux() {
+        let run = |ping| Figures { ready: 1, first_ping: 2, module: 3, ping, udp_echo: 4, idle_second: 5, memory: 6 };
+        let table = compare(&[run(3000), run(2000), run(2400)], &[]);
+        let row = table.lines().find(|line| line.starts_with("one ping answered ")).unwrap_or_default();
+        assert_eq!(row.split_whitespace().skip(3).collect::<Vec<_>>(), ["2,400", "1,000", "4,000", "(23,868)"]);
+        let table = compare(&[run(3000)], &[run(24_000)]);
+        let row = table.lines().find(|line| line.starts_with("one ping answered ")).unwrap_or_default();
+        assert_eq!(row.split_whitespace().skip(3).collect::<Vec<_>>(), ["3,000", "exact", "4,000", "24,000"]);
+    }
+}
