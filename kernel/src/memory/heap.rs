@@ -11,8 +11,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 const LARGE: usize = 32 << 10;
 /// By how much the heap grows.
 const GROWTH: usize = 64 << 10;
-/// What the heap has before there is an allocator of frames.
-const EARLY: usize = 256 << 10;
+/// What the heap has before there is an allocator of frames: a part of the image.
+pub const EARLY: usize = 256 << 10;
 
 static SMALL: Lock<Heap<24>> = Lock::new(Heap::empty());
 /// Bytes in large allocations.

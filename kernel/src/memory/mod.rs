@@ -169,7 +169,8 @@ pub fn status(modules: usize) -> MemoryStatus {
     MemoryStatus {
         total: account.total as u64,
         reserved: account.reserved.saturating_sub(image) as u64,
-        kernel: image as u64,
+        // The heap's first part lies in the image.
+        kernel: (image - heap::EARLY) as u64,
         heap: heap as u64,
         heap_used: heap_used as u64,
         modules: modules as u64,
