@@ -39,12 +39,16 @@ impl Compilation {
             let lines = configuration.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix("=\""));
             lines.filter_map(|value| value.strip_suffix('"')).collect()
         };
+        // What the target switches on and off; `--print=cfg` has only what switching on makes known to the code.
+        let switched: serde_json::Value = serde_json::from_slice(&description)?;
+        let switched = switched["features"].as_str().unwrap_or_default();
+        let known = set("target_feature").join(",");
         let flags: Vec<_> = RUSTFLAGS.iter().map(|flag| flag.trim_start_matches("-C")).collect();
         let entries = [
             ("compiler", compiler),
             ("llvm", llvm),
             ("target", format!("{TARGET} {:016x}", fingerprint(&description))),
-            ("target-features", set("target_feature").join(",")),
+            ("target-features", [switched, &known].join(" ").trim_end().to_owned()),
             ("panic-strategy", set("panic").join(",")),
             ("code-generation", flags.join(" ")),
         ];
