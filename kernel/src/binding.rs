@@ -258,7 +258,14 @@ pub fn load(name: &str) -> Result<()> {
         }
         bind_pending(machine);
         Ok(())
-    })
+    })?;
+    let_watchers_run();
+    Ok(())
+}
+
+/// Those who watch the registry see what has changed before the caller goes on.
+fn let_watchers_run() {
+    thread::yield_now();
 }
 
 /// Unbinds all that a module drives, and takes it out of memory.
@@ -292,7 +299,9 @@ pub fn unload(name: &str) -> Result<()> {
         }
         modules::unload(name);
         Ok(())
-    })
+    })?;
+    let_watchers_run();
+    Ok(())
 }
 
 /// Ends what runs behind a provider and takes back all that it holds.

@@ -30,7 +30,7 @@ const FREE_MEMORY: u64 = 0x4010_0000;
 pub struct Setup {
     arguments: Vec<String>,
     cards: usize,
-    port: Option<u16>,
+    ports: Vec<u16>,
     /// Where the kernel and a device tree are put in place of QEMU's choice.
     placed: Option<(u64, (u64, Vec<u8>))>,
     initramfs: Option<PathBuf>,
@@ -49,7 +49,7 @@ impl Setup {
         Self {
             arguments: vec!["-M".into(), board.into()],
             cards: 0,
-            port: None,
+            ports: Vec::new(),
             placed: None,
             initramfs: Some(built("initramfs.cpio")),
             folder: tempfile::tempdir().expect("a temporary folder"),
@@ -78,11 +78,11 @@ impl Setup {
         self
     }
 
-    /// Adds a network card whose echo ports can be reached from here, at [`Machine::port`].
+    /// Adds a network card whose echo ports can be reached from here, at the next of [`Machine::ports`].
     #[must_use]
     pub fn reachable_network_card(mut self) -> Self {
         let port = free_port();
-        self.port = Some(port);
+        self.ports.push(port);
         self.card(&format!(",hostfwd=udp:127.0.0.1:{port}-:7,hostfwd=tcp:127.0.0.1:{port}-:7"))
     }
 
@@ -161,8 +161,7 @@ impl Setup {
         if let Some(initramfs) = self.initramfs.take() {
             self = self.argument("-initrd", &initramfs.display().to_string());
         }
-        // As -nographic has it, but with Ctrl-A for the guest.
-        self = self.argument("-display", "none").argument("-monitor", "none").argument("-serial", "stdio");
+        self.arguments.push("-nographic".into());
         Machine::start(self)
     }
 
@@ -210,7 +209,7 @@ pub struct Machine {
     screen: Arc<Screen>,
     /// How much of what the console has shown was read.
     read: usize,
-    port: Option<u16>,
+    ports: Vec<u16>,
     _folder: TempDir,
 }
 
@@ -267,14 +266,14 @@ impl Machine {
             qemu,
             screen,
             read: 0,
-            port: setup.port,
+            ports: setup.ports,
             _folder: setup.folder,
         }
     }
 
-    /// The port of this host, 127.0.0.1, that leads to the echo services of [`Setup::reachable_network_card`].
-    pub fn port(&self) -> u16 {
-        self.port.expect("the machine has a reachable network card")
+    /// The ports of this host, 127.0.0.1, that lead to the echo services of the machine's reachable network cards.
+    pub fn ports(&self) -> &[u16] {
+        &self.ports
     }
 
     /// Waits until the system has booted and the shell takes commands; returns how many modules are loaded and how many
@@ -373,6 +372,8 @@ impl Machine {
     /// Types on the console.
     #[track_caller]
     pub fn type_in(&mut self, text: &str) {
+        // Ctrl-A is QEMU's own key, and its way to type one.
+        let text = text.replace('\x01', "\x01\x01");
         if let Err(error) = self.keyboard.write_all(text.as_bytes()).and_then(|()| self.keyboard.flush()) {
             self.fail(&format!("cannot type on the console: {error}"));
         }

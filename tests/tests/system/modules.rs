@@ -1,5 +1,7 @@
 //! Taking modules out of the running system and putting them back.
 
+use std::time::Duration;
+
 use tests::Machine;
 
 use crate::plain;
@@ -96,8 +98,17 @@ fn round(machine: &mut Machine) {
     machine.wait_for_network();
 }
 
-/// KiB that are used in all, and by modules.
+/// KiB that are used in all, and by modules, once threads that were told to end have done so.
 fn memory(machine: &mut Machine) -> [u64; 2] {
-    let mut used = |row| machine.row("free", row)[2].parse().expect("a number of KiB");
-    [used("Mem:"), used("Modules:")]
+    let mut readings = Vec::new();
+    while readings.len() < 3 {
+        let mut used = |row| machine.row("free", row)[2].parse::<u64>().expect("a number of KiB");
+        let reading = [used("Mem:"), used("Modules:")];
+        if readings.last() != Some(&reading) {
+            readings.clear();
+        }
+        readings.push(reading);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    readings[0]
 }

@@ -109,10 +109,10 @@ fn udp_echo_from_the_host() {
     let mut machine = plain().reachable_network_card().boot();
     machine.wait_for_network();
     for size in [1, 2, 3, 31, 64, 511, 1024, 1400, 1471, 1472] {
-        udp_echo(machine.port(), size);
+        udp_echo(machine.ports()[0], size);
     }
     for _ in 0..100 {
-        udp_echo(machine.port(), 100);
+        udp_echo(machine.ports()[0], 100);
     }
 }
 
@@ -121,10 +121,10 @@ fn tcp_echo_from_the_host() {
     let mut machine = plain().reachable_network_card().boot();
     machine.wait_for_network();
     for size in [0, 1, 2, 1400, 1460, 1461, 4096, 65_536, 1 << 20] {
-        tcp_echo(machine.port(), size);
+        tcp_echo(machine.ports()[0], size);
     }
     // Several at once, while the shell and UDP go on.
-    let port = machine.port();
+    let port = machine.ports()[0];
     thread::scope(|scope| {
         for size in [100, 70_000, 300_000] {
             scope.spawn(move || tcp_echo(port, size));
@@ -135,7 +135,7 @@ fn tcp_echo_from_the_host() {
     });
     // One after the other, more than there are sockets for.
     for _ in 0..30 {
-        tcp_echo(machine.port(), 1000);
+        tcp_echo(machine.ports()[0], 1000);
     }
 }
 
@@ -144,8 +144,19 @@ fn modern_virtio_on_gic_version_3_echoes_as_well() {
     let setup = tests::Setup::virt("virt,gic-version=3", "max", "512M").reachable_network_card();
     let mut machine = setup.argument("-global", "virtio-mmio.force-legacy=false").boot();
     machine.wait_for_network();
-    udp_echo(machine.port(), 1400);
-    tcp_echo(machine.port(), 1 << 20);
+    udp_echo(machine.ports()[0], 1400);
+    tcp_echo(machine.ports()[0], 1 << 20);
+}
+
+#[test]
+fn three_cards_echo_each_for_itself() {
+    let setup = plain().reachable_network_card().reachable_network_card().reachable_network_card();
+    let mut machine = setup.boot();
+    machine.command_until("ip", |output| output.matches("inet ").count() == 3);
+    for port in machine.ports() {
+        udp_echo(*port, 1400);
+        tcp_echo(*port, 100_000);
+    }
 }
 
 #[test]
@@ -157,8 +168,8 @@ fn static_address() {
     machine.expect(&interface, "default via 10.0.2.2 dev eth0");
     let output = machine.command("ping 10.0.2.2 -c 1");
     machine.expect(&output, "1 packets transmitted, 1 received, 0% packet loss");
-    udp_echo(machine.port(), 1400);
-    tcp_echo(machine.port(), 10_000);
+    udp_echo(machine.ports()[0], 1400);
+    tcp_echo(machine.ports()[0], 10_000);
 }
 
 #[test]
