@@ -5,7 +5,8 @@ use core::ops::{Deref, DerefMut};
 
 /// A spin lock that masks interrupts while it is held, so that a driver's interrupt handler may take it too.
 ///
-/// Hold it for a few microseconds at most, and never across a wait.
+/// Hold it for a few microseconds at most, and never across a wait. Of two that are held at once, let go of the later one
+/// first: it is the one that found interrupts masked.
 #[derive(Debug, Default)]
 pub struct Lock<T> {
     inner: spin::mutex::SpinMutex<T>,

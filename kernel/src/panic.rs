@@ -65,8 +65,11 @@ fn panicked(information: &PanicInfo<'_>) -> ! {
         Some(location) => format!("{} ({}:{})", information.message(), location.file(), location.line()),
         None => information.message().to_string(),
     };
-    // Returns only if no frame catches it.
-    unwinding::panic::begin_panic(Box::new(message.clone()));
+    // A panic while another unwinds, or in a function that can't unwind, mustn't be caught.
+    if information.can_unwind() {
+        // Returns only if no frame catches it.
+        unwinding::panic::begin_panic(Box::new(message.clone()));
+    }
     fatal(&format!("panic: {message}"), frame_pointer(), None)
 }
 
