@@ -99,17 +99,15 @@ fn enable(controller: ProviderId, number: u32) -> Result<()> {
 /// # Errors
 /// When the controller refuses.
 pub fn activate(provider: ProviderId) -> Result<()> {
-    let table = TABLE.lock();
-    let Some(controller) = table.controller else { return Ok(()) };
-    let theirs: Vec<u32> = table
-        .claims
-        .iter()
-        .flatten()
-        .filter(|claim| matches!(claim.handler, Handler::Driver { provider: owner, .. } if owner == provider))
-        .map(|claim| claim.line.number)
-        .collect();
-    drop(table);
-    theirs.into_iter().try_for_each(|number| enable(controller, number))
+    let Some(controller) = TABLE.lock().controller else { return Ok(()) };
+    lines_of(provider).into_iter().try_for_each(|number| enable(controller, number))
+}
+
+/// The lines that `provider` has taken.
+fn lines_of(provider: ProviderId) -> Vec<u32> {
+    let is_theirs =
+        |claim: &&Claim| matches!(claim.handler, Handler::Driver { provider: owner, .. } if owner == provider);
+    TABLE.lock().claims.iter().flatten().filter(is_theirs).map(|claim| claim.line.number).collect()
 }
 
 /// Gives a line back.
@@ -132,14 +130,7 @@ pub fn release(number: u32) {
 
 /// Gives back all lines of `provider`; returns how many.
 pub fn release_all(provider: ProviderId) -> usize {
-    let theirs: Vec<u32> = TABLE
-        .lock()
-        .claims
-        .iter()
-        .flatten()
-        .filter(|claim| matches!(claim.handler, Handler::Driver { provider: owner, .. } if owner == provider))
-        .map(|claim| claim.line.number)
-        .collect();
+    let theirs = lines_of(provider);
     theirs.iter().for_each(|number| release(*number));
     theirs.len()
 }

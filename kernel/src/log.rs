@@ -7,7 +7,7 @@ pub use early::EarlyConsole;
 use crate::time;
 use abi::Handle;
 use abi::console::Console;
-use abi::sync::Lock;
+use abi::sync::{Lock, LockGuard};
 use abi::system::LogRecord;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
@@ -110,7 +110,7 @@ fn show() {
         return;
     }
     loop {
-        let mut state = STATE.lock();
+        let state = STATE.lock();
         let (unshown, shown) = (state.unshown, state.shown);
         let first = state.records.front().map_or(state.next, |record| record.sequence);
         let record = state.records.get(unshown.saturating_sub(first) as usize);
@@ -119,21 +119,29 @@ fn show() {
         else {
             break;
         };
-        match &mut state.sink {
-            Sink::None => break,
-            Sink::Early(console) => console.write(text.as_bytes()),
-            Sink::Console(handle) => {
-                let handle = *handle;
-                drop(state);
-                if let Ok(console) = handle.get() {
-                    console.write(text.as_bytes());
-                }
-                state = STATE.lock();
-            }
+        if !write(state, &text) {
+            break;
         }
-        state.unshown = next;
+        STATE.lock().unshown = next;
     }
     SHOWING.store(false, Ordering::Release);
+}
+
+/// Writes to the console; false if there is none yet. A module's console is written to without the lock, because it may
+/// log something itself.
+fn write(mut state: LockGuard<'_, State>, text: &str) -> bool {
+    match &mut state.sink {
+        Sink::None => return false,
+        Sink::Early(console) => console.write(text.as_bytes()),
+        Sink::Console(handle) => {
+            let handle = *handle;
+            drop(state);
+            if let Ok(console) = handle.get() {
+                console.write(text.as_bytes());
+            }
+        }
+    }
+    true
 }
 
 /// Shows the log on the kernel's own console, until there is another.
@@ -176,17 +184,7 @@ pub fn announce(text: &str) {
 
 /// For a kernel that is about to stop: writes to whatever console there is, past all locks that can't be had.
 pub fn emergency(text: &str) {
-    let Some(mut state) = STATE.try_lock() else { return };
+    let Some(state) = STATE.try_lock() else { return };
     let text = text.replace('\n', "\r\n");
-    match &mut state.sink {
-        Sink::None => {}
-        Sink::Early(console) => console.write(text.as_bytes()),
-        Sink::Console(handle) => {
-            let handle = *handle;
-            drop(state);
-            if let Ok(console) = handle.get() {
-                console.write(text.as_bytes());
-            }
-        }
-    }
+    write(state, &text);
 }
