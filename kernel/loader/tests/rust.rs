@@ -9,7 +9,6 @@ use std::{fs, path::Path};
 use common::{Linker, Scratch, linked_alike, run};
 
 #[test]
-#[ignore = "builds core and alloc for the target, which takes a minute"]
 fn a_driver_in_rust_is_linked_as_gnu_ld_and_lld_link_it_at_every_optimization_level() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let scratch = Scratch::new();
@@ -29,7 +28,6 @@ fn a_driver_in_rust_is_linked_as_gnu_ld_and_lld_link_it_at_every_optimization_le
                 &"--release",
                 &"-Zjson-target-spec",
                 &"-Zbuild-std=core,alloc,compiler_builtins",
-                &"-Zbuild-std-features=compiler-builtins-mem",
                 &"--target",
                 &specification,
                 &"--target-dir",
