@@ -99,7 +99,17 @@ fn start(tree: Tree<'static>, handover: &Handover) {
         memory.total >> 20,
         handover.image_physical
     );
-    binding::settle(machine);
+    // What services have to say comes after this.
+    thread::undisturbed(|| {
+        binding::settle(machine);
+        announce();
+    });
+    // The console belongs to people now; what they should know at once still comes through.
+    log::set_shown(LevelFilter::Warn);
+}
+
+/// Says that the first round of binding has settled.
+fn announce() {
     let modules = modules::status().len();
     let bound = registry::devices().iter().filter(|device| device.state == DeviceState::Bound).count();
     let now = time::now().as_nanoseconds() / 1000;
@@ -108,8 +118,6 @@ fn start(tree: Tree<'static>, handover: &Handover) {
         now / 1_000_000,
         now % 1_000_000
     ));
-    // The console belongs to people now; what they should know at once still comes through.
-    log::set_shown(LevelFilter::Warn);
 }
 
 fn use_arguments(machine: &machine::Machine) {

@@ -44,6 +44,8 @@ struct Thread {
     timed_out: bool,
     /// Its module is being removed.
     stopping: bool,
+    /// It gives way only when it waits.
+    undisturbed: bool,
 }
 
 struct EventSlot {
@@ -133,6 +135,7 @@ pub fn initialise() {
         deadline: None,
         timed_out: false,
         stopping: false,
+        undisturbed: false,
     };
     scheduler.add(idle);
 }
@@ -155,6 +158,7 @@ pub fn spawn(name: &str, owner: Option<ProviderId>, body: Box<dyn FnOnce() + Sen
         deadline: None,
         timed_out: false,
         stopping: false,
+        undisturbed: false,
     });
     // SAFETY: the stack was made for this thread and is freed only after it has finished.
     scheduler.thread(index).context = unsafe { Context::new(stack_end, enter, index) };
@@ -238,9 +242,20 @@ pub fn yield_now() {
 
 /// At the end of an interrupt: gives way to a thread that the interrupt has made ready.
 pub fn preempt() {
-    if SCHEDULER.lock().preempt {
+    let mut scheduler = SCHEDULER.lock();
+    let due = scheduler.preempt && !scheduler.running().undisturbed;
+    drop(scheduler);
+    if due {
         yield_now();
     }
+}
+
+/// Runs `action` without giving way to threads that become ready, unless it waits itself.
+pub fn undisturbed<R>(action: impl FnOnce() -> R) -> R {
+    SCHEDULER.lock().running().undisturbed = true;
+    let result = action();
+    SCHEDULER.lock().running().undisturbed = false;
+    result
 }
 
 /// The timer's interrupt: wakes all whose deadline has passed.

@@ -54,11 +54,15 @@ fn cortex_a53_with_128_mib() {
     assert_eq!(machine.row("free", "Mem:")[1], "131072");
 }
 
+/// As [`virt`], for hosts that have less memory: the guest touches little of it.
+fn roomy(processor: &str, memory: &str) -> Setup {
+    let backend = format!("memory-backend-ram,id=memory,size={memory},reserve=off");
+    virt("virt,memory-backend=memory", processor, memory).argument("-object", &backend)
+}
+
 #[test]
 fn cortex_a76_with_8_gib() {
-    // Reserved nowhere, so that hosts with less will do: the guest touches little of it.
-    let setup = virt("virt,memory-backend=memory", "cortex-a76", "8G");
-    let mut machine = comes_up(setup.argument("-object", "memory-backend-ram,id=memory,size=8G,reserve=off"), 1);
+    let mut machine = comes_up(roomy("cortex-a76", "8G"), 1);
     assert_eq!(machine.row("free", "Mem:")[1], "8388608");
 }
 
@@ -107,8 +111,7 @@ fn a_kernel_at_other_places() {
         ("6G", start + 5 * 1024 * MIB, start + 4 * 1024 * MIB, start + 4200 * MIB),
     ] {
         let tree = DeviceTree::virt("cortex-a72", memory);
-        let mut machine =
-            comes_up(virt("virt", "cortex-a72", memory).placed(kernel, (device_tree, &tree), initramfs), 1);
+        let mut machine = comes_up(roomy("cortex-a72", memory).placed(kernel, (device_tree, &tree), initramfs), 1);
         let log = machine.command("dmesg");
         machine.expect(&log, &format!("kernel at {kernel:#x}"));
     }

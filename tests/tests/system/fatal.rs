@@ -1,4 +1,4 @@
-//! Exceptions that end everything: what is shown, and what happens then.
+//! Exceptions that end everything: what is shown, and what happens then. No mapping is writable and executable.
 
 use tests::{Initramfs, Machine, test_module};
 
@@ -6,7 +6,7 @@ use crate::plain;
 
 /// Boots with the modules that cause exceptions.
 fn boot(boot_arguments: &str) -> Machine {
-    let initramfs = ["test-null", "test-stack"]
+    let initramfs = ["test-jump", "test-null", "test-stack", "test-write"]
         .into_iter()
         .fold(Initramfs::shipped(), |initramfs, name| initramfs.with_module(name, test_module(name)));
     plain().initramfs(&initramfs).boot_arguments(boot_arguments).boot()
@@ -47,6 +47,26 @@ fn stack_overflow() {
     machine.expect(&shown, "exception: stack overflow, access to 0x");
     tells_where(&machine, &shown, &["test_stack::calls"]);
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn code_is_read_only() {
+    let mut machine = boot("panic=poweroff");
+    machine.type_in("insmod test-write\r");
+    let (_, shown) = machine.wait_for_exit();
+    machine.expect(&shown, "exception: data access, write to 0x");
+    machine.expect(&shown, "the mapping doesn't permit it");
+    tells_where(&machine, &shown, &["test_write"]);
+}
+
+#[test]
+fn data_is_not_executable() {
+    let mut machine = boot("panic=poweroff");
+    machine.type_in("insmod test-jump\r");
+    let (_, shown) = machine.wait_for_exit();
+    machine.expect(&shown, "exception: instruction fetch from 0x");
+    machine.expect(&shown, "the mapping doesn't permit it");
+    tells_where(&machine, &shown, &["test_jump"]);
 }
 
 #[test]
