@@ -37,6 +37,10 @@ pub trait Service: Provides + Send + Sync {
         Self: Sized;
 }
 
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` isn't declared to be a driver or a service",
+    note = "declare it with `abi::driver!({Self}, compatible = [...], summary = \"...\")` or `abi::service!`"
+)]
 /// What a driver or service publishes. Implemented by [`driver!`](crate::driver) and [`service!`](crate::service).
 pub trait Provides {
     /// The interface of that class, if this object has one.

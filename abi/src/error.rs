@@ -22,13 +22,13 @@ pub enum Error {
     },
     /// Another module has yet to provide what is asked for. From `probe` this defers the node until something new is published.
     Deferred(String),
-    /// The resource is held by somebody else.
+    /// Somebody has it already, or can't do without it: the whole sentence.
     Busy(String),
     /// The device, or the way it is set up, is one that this module can't handle.
     Unsupported(String),
     /// The device broke its protocol.
     Device(String),
-    /// The caller passed a value that the callee can't accept.
+    /// What was asked for makes no sense, or what it depends on does not: the whole sentence.
     Invalid(String),
     /// The kernel has no memory left for this many bytes.
     OutOfMemory(usize),
@@ -48,10 +48,9 @@ impl fmt::Display for Error {
             Self::Absent => formatter.write_str("no device answers behind this node"),
             Self::Missing { resource, index } => write!(formatter, "the node has no {resource} number {index}"),
             Self::Deferred(what) => write!(formatter, "waiting for {what}"),
-            Self::Busy(what) => write!(formatter, "{what} is already in use"),
             Self::Unsupported(what) => write!(formatter, "not supported: {what}"),
             Self::Device(what) => write!(formatter, "the device misbehaved: {what}"),
-            Self::Invalid(what) => write!(formatter, "invalid argument: {what}"),
+            Self::Busy(sentence) | Self::Invalid(sentence) => formatter.write_str(sentence),
             Self::OutOfMemory(bytes) => write!(formatter, "the kernel has no memory left for {bytes} bytes"),
             Self::Gone => formatter.write_str("the module or device that provided this is gone"),
             Self::Stopping => formatter.write_str("the module is being removed"),

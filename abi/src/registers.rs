@@ -12,6 +12,10 @@ use core::ptr::NonNull;
 pub use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 use tock_registers::{RegisterLongName, UIntLike};
 
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be laid over a device's registers",
+    note = "describe them with `abi::registers!`"
+)]
 /// A struct that may be laid over a device's registers.
 ///
 /// # Safety
@@ -19,6 +23,9 @@ use tock_registers::{RegisterLongName, UIntLike};
 /// must be at most 16. [`registers!`](crate::registers!) checks all this and is the way to implement it.
 pub unsafe trait RegisterBlock: 'static {}
 
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no register: `ReadOnly`, `WriteOnly`, `ReadWrite`, or an array of them"
+)]
 /// A field of a register block: one register, or an array of them.
 ///
 /// # Safety

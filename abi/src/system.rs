@@ -33,6 +33,8 @@ pub enum DeviceState {
     Unclaimed,
     /// Its driver waits for something.
     Deferred(String),
+    /// Its module was removed.
+    Released,
     /// It can't be bound, for this reason.
     Failed(String),
 }

@@ -182,6 +182,7 @@ fn probe(loaded: &Arc<Loaded>, provider: ProviderId, node: Node<'_>, compatible:
     let Entry::Driver(probe) = loaded.entry() else {
         return Err(Error::Invalid("it is a service, and claims a device all the same".to_owned()));
     };
+    log::debug!("{}: probing for {compatible}", registry::name(provider));
     let properties = node.properties().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
     let node = abi::Node::new(registry::name(provider), compatible.to_owned(), properties);
     let mut resources = Resources::new(provider);
@@ -240,7 +241,7 @@ fn start_service(machine: &'static Machine, name: &str) -> Result<()> {
 pub fn load(name: &str) -> Result<()> {
     let machine = machine::get().ok_or(Error::Gone)?;
     if modules::is_loaded(name) {
-        return Err(Error::Busy(format!("module {name}")));
+        return Err(Error::Busy(format!("module {name} is loaded already")));
     }
     exclusively(|| {
         let loaded = modules::get(machine, name).map_err(|refused| Error::Invalid(refused.to_string()))?;
@@ -250,8 +251,12 @@ pub fn load(name: &str) -> Result<()> {
         for provider in registry::all() {
             let claims = |compatible: &String| machine.index.modules_for(compatible).next() == Some(name);
             let state = registry::state(provider);
-            let waits =
-                matches!(state, Some(DeviceState::Failed(_) | DeviceState::Unclaimed | DeviceState::Deferred(_)));
+            let waits = matches!(
+                state,
+                Some(
+                    DeviceState::Failed(_) | DeviceState::Unclaimed | DeviceState::Deferred(_) | DeviceState::Released
+                )
+            );
             if waits && registry::compatible(provider).iter().any(claims) {
                 registry::set_state(provider, None, DeviceState::Deferred(String::new()));
             }
@@ -278,16 +283,19 @@ pub fn unload(name: &str) -> Result<()> {
     }
     let providers = registry::of_module(name);
     if thread::owner().is_some_and(|owner| providers.contains(&owner)) {
-        return Err(Error::Busy(format!("module {name}, which asks for its own removal,")));
+        return Err(Error::Busy(format!("module {name} can't remove itself")));
     }
     exclusively(|| {
         for provider in &providers {
             if interrupt::is_in_use(*provider) {
-                return Err(Error::Busy(format!("interrupt controller {}", registry::name(*provider))));
+                return Err(Error::Busy(format!("interrupt controller {} is in use", registry::name(*provider))));
+            }
+            if registry::providers(Class::Console) == [*provider] {
+                return Err(Error::Busy(format!("{} is the only console", registry::name(*provider))));
             }
             if let Some(child) = registry::bound_children(*provider).first() {
                 return Err(Error::Busy(format!(
-                    "bus {}, which leads to {},",
+                    "bus {} leads to {}, which is in use",
                     registry::name(*provider),
                     registry::name(*child)
                 )));
@@ -295,7 +303,7 @@ pub fn unload(name: &str) -> Result<()> {
         }
         for provider in providers {
             remove(provider);
-            registry::set_state(provider, Some(name), DeviceState::Failed("its module was removed".to_owned()));
+            registry::set_state(provider, Some(name), DeviceState::Released);
         }
         modules::unload(name);
         Ok(())

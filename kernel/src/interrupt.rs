@@ -60,7 +60,7 @@ fn claim(controller: ProviderId, specifier: &[u32], handler: Handler) -> Result<
     }
     match table.claims.get_mut(number) {
         Some(slot @ None) => *slot = Some(Claim { line, handler, active: false }),
-        _ => return Err(Error::Busy(format!("interrupt line {number}"))),
+        _ => return Err(Error::Busy(format!("interrupt line {number} is taken"))),
     }
     Ok(line.number)
 }

@@ -105,7 +105,9 @@ fn start(tree: Tree<'static>, handover: &Handover) {
         announce();
     });
     // The console belongs to people now; what they should know at once still comes through.
-    log::set_shown(LevelFilter::Warn);
+    if machine.argument("log").is_none() {
+        log::set_shown(LevelFilter::Warn);
+    }
 }
 
 /// Says that the first round of binding has settled.

@@ -127,8 +127,8 @@ fn backtrace(output: &mut String, frame_pointer: usize, program_counter: Option<
     }
     let slot = frame_pointer & !(STACK_SLOT - 1);
     let mut frame = frame_pointer;
-    // An endless recursion is told by a few of its calls.
-    for _ in 0..32 {
+    let (mut previous, mut repeated) = (0, 0);
+    for _ in 0..STACK_SLOT / 16 {
         let inside = frame & !(STACK_SLOT - 1) == slot && frame >= slot + STACK_SLOT / 2;
         if !inside || !frame.is_multiple_of(16) {
             break;
@@ -138,8 +138,14 @@ fn backtrace(output: &mut String, frame_pointer: usize, program_counter: Option<
         if return_address == 0 {
             break;
         }
-        // The call is the instruction before the one that it returns to.
-        writeln!(output, "  {}", Place(return_address - 4))?;
+        // The call is the instruction before the one that it returns to. Of an endless recursion a few lines are enough.
+        repeated = if return_address == previous { repeated + 1 } else { 0 };
+        previous = return_address;
+        if repeated < 4 {
+            writeln!(output, "  {}", Place(return_address - 4))?;
+        } else if repeated == 4 {
+            writeln!(output, "  ... and so on")?;
+        }
         if next <= frame {
             break;
         }

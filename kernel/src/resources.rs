@@ -82,7 +82,12 @@ pub fn map_registers(owner: ProviderId, index: usize) -> Result<MappedRegisters>
     }
     let taken = |mapping: &Mapping| mapping.physical.start < physical.end && physical.start < mapping.physical.end;
     if let Some(other) = LEDGER.lock().mappings.iter().find(|mapping| taken(mapping)) {
-        return Err(Error::Busy(format!("registers {physical:#x?}, which {} has,", registry::name(other.owner))));
+        return Err(Error::Busy(format!(
+            "the registers at {:#x}..{:#x} are taken by {}",
+            physical.start,
+            physical.end,
+            registry::name(other.owner)
+        )));
     }
     let mapping = DeviceMapping::new(physical.clone())?;
     let start = mapping.start;

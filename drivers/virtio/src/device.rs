@@ -121,7 +121,7 @@ impl<const SIZE: usize> Device<SIZE> {
             // SAFETY: as above.
             Access::Write => unsafe { queue.ring.add(&[], &mut [&mut buffer]) },
         };
-        let token = token.map_err(|error| Error::Busy(format!("the queue ({error})")))?;
+        let token = token.map_err(|error| Error::Busy(format!("the queue is full ({error})")))?;
         queue.lent[usize::from(token)] = Some((buffer, access));
         Ok(())
     }

@@ -120,7 +120,7 @@ unsafe impl Kernel for FakeKernel {
     }
     unsafe fn system_load_module(name: &str) -> Result<()> {
         machine().find(name)?;
-        Err(Error::Busy(format!("module {name}")))
+        Err(Error::Busy(format!("module {name} is loaded already")))
     }
     unsafe fn system_unload_module(name: &str) -> Result<()> {
         let mut machine = machine();

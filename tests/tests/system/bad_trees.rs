@@ -63,7 +63,7 @@ fn nodes_whose_properties_make_no_sense() {
     // Of two nodes with the same registers one gets them, and the other says who has them.
     let states = ["/pl031@9010000", "/same-registers"].map(|node| machine.row("lsdev", node)[3].clone());
     assert_eq!(states.iter().filter(|state| *state == "bound").count(), 1, "{states:?}");
-    machine.expect(&states.concat(), "is already in use");
+    machine.expect(&states.concat(), "are taken by");
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn state(state: &DeviceState) -> String {
         DeviceState::Disabled(status) => format!("disabled: its status is \"{status}\""),
         DeviceState::Unclaimed => "unclaimed: no module claims it".into(),
         DeviceState::Deferred(what) => format!("deferred: waiting for {what}"),
+        DeviceState::Released => "released: its module was removed".into(),
         DeviceState::Failed(reason) => format!("failed: {reason}"),
     }
 }
