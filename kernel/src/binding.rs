@@ -27,19 +27,26 @@ const KERNEL_NODES: &[&str] = &["arm,armv8-timer", "arm,armv7-timer", "simple-bu
 static BUSY: Lock<bool> = Lock::new(false);
 
 /// Runs `action` while nobody else binds or unbinds anything.
-fn exclusively<R>(action: impl FnOnce() -> R) -> R {
-    while core::mem::replace(&mut *BUSY.lock(), true) {
-        // The thread that waits may be stopping, and has to wait all the same.
-        let _ = thread::sleep_until(time::now() + Duration::from_millis(1));
+///
+/// # Errors
+/// [`Error::Stopping`] for a thread that is to end: whoever waits for that may be the one who binds.
+fn exclusively<R>(action: impl FnOnce() -> Result<R>) -> Result<R> {
+    struct Turn;
+    impl Drop for Turn {
+        fn drop(&mut self) {
+            *BUSY.lock() = false;
+        }
     }
-    let result = action();
-    *BUSY.lock() = false;
-    result
+    while core::mem::replace(&mut *BUSY.lock(), true) {
+        thread::sleep_until(time::now() + Duration::from_millis(1))?;
+    }
+    let _turn = Turn;
+    action()
 }
 
 /// Lists the tree's nodes, and binds all that can be bound; then starts the services.
 pub fn settle(machine: &'static Machine) {
-    exclusively(|| {
+    let settled = exclusively(|| {
         list_nodes(machine);
         bind_pending(machine);
         if !kernel_log::has_console()
@@ -52,7 +59,14 @@ pub fn settle(machine: &'static Machine) {
                 log::error!("{error}");
             }
         }
+        if !time::has_interrupt() {
+            log::error!("the tree has no timer whose interrupt can be had: waits poll the counter");
+        }
+        Ok(())
     });
+    if let Err(error) = settled {
+        log::error!("{error}");
+    }
 }
 
 fn list_nodes(machine: &Machine) {
@@ -100,8 +114,7 @@ fn bind_pending(machine: &'static Machine) {
 
 /// Gives the architected timer its interrupt, once; true when that has just happened.
 fn claim_timer(machine: &Machine) -> bool {
-    static CLAIMED: Lock<bool> = Lock::new(false);
-    if *CLAIMED.lock() {
+    if time::has_interrupt() {
         return false;
     }
     let is_timer = |node: &Node<'_>| {
@@ -113,7 +126,7 @@ fn claim_timer(machine: &Machine) -> bool {
         .and_then(|(controller, specifier)| interrupt::claim_for_timer(controller, &specifier))
     {
         Ok(()) => {
-            *CLAIMED.lock() = true;
+            time::set_has_interrupt();
             true
         }
         Err(_) => false,
@@ -167,6 +180,7 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
             DeviceState::Bound
         }
         Err(error) => {
+            thread::stop_all(provider);
             resources::release_all(provider);
             match error {
                 Error::Absent => DeviceState::Empty,
@@ -240,10 +254,10 @@ fn start_service(machine: &'static Machine, name: &str) -> Result<()> {
 /// See [`abi::system::load_module`].
 pub fn load(name: &str) -> Result<()> {
     let machine = machine::get().ok_or(Error::Gone)?;
-    if modules::is_loaded(name) {
-        return Err(Error::Busy(format!("module {name} is loaded already")));
-    }
     exclusively(|| {
+        if modules::is_loaded(name) {
+            return Err(Error::Busy(format!("module {name} is loaded already")));
+        }
         let loaded = modules::get(machine, name).map_err(|refused| Error::Invalid(refused.to_string()))?;
         if matches!(loaded.entry(), Entry::Service(_)) {
             return start_service(machine, name);
@@ -278,14 +292,14 @@ fn let_watchers_run() {
 /// # Errors
 /// See [`abi::system::unload_module`].
 pub fn unload(name: &str) -> Result<()> {
-    if !modules::is_loaded(name) {
-        return Err(Error::Invalid(format!("module {name} isn't loaded")));
-    }
-    let providers = registry::of_module(name);
-    if thread::owner().is_some_and(|owner| providers.contains(&owner)) {
-        return Err(Error::Busy(format!("module {name} can't remove itself")));
-    }
     exclusively(|| {
+        if !modules::is_loaded(name) {
+            return Err(Error::Invalid(format!("module {name} isn't loaded")));
+        }
+        let providers = registry::of_module(name);
+        if thread::owner().is_some_and(|owner| providers.contains(&owner)) {
+            return Err(Error::Busy(format!("module {name} can't remove itself")));
+        }
         for provider in &providers {
             if interrupt::is_in_use(*provider) {
                 return Err(Error::Busy(format!("interrupt controller {} is in use", registry::name(*provider))));
@@ -302,9 +316,10 @@ pub fn unload(name: &str) -> Result<()> {
             }
         }
         for provider in providers {
-            remove(provider);
+            remove(provider)?;
             registry::set_state(provider, Some(name), DeviceState::Released);
         }
+        thread::stop_module(name);
         modules::unload(name);
         Ok(())
     })?;
@@ -313,13 +328,25 @@ pub fn unload(name: &str) -> Result<()> {
 }
 
 /// Ends what runs behind a provider and takes back all that it holds.
-fn remove(provider: ProviderId) {
+///
+/// # Errors
+/// [`Error::Busy`] when somebody doesn't let go of it; then it goes on.
+fn remove(provider: ProviderId) -> Result<()> {
     // First nobody gets in any more, then those inside leave, then the object ends.
-    interrupt::release_all(provider);
-    let object = registry::withdraw(provider);
+    interrupt::deactivate(provider);
+    let object = match registry::withdraw(provider) {
+        Ok(object) => object,
+        Err(error) => {
+            interrupt::activate(provider)?;
+            return Err(error);
+        }
+    };
     thread::stop_all(provider);
     if let Err(message) = thread::on_behalf_of(provider, || thread::guarded(|| drop(object))) {
         log::error!("{}: its module panicked while it was removed: {message}", registry::name(provider));
     }
+    // Once more: the object's end may have started some.
+    thread::stop_all(provider);
     resources::release_all(provider);
+    Ok(())
 }

@@ -103,6 +103,22 @@ pub fn activate(provider: ProviderId) -> Result<()> {
     lines_of(provider).into_iter().try_for_each(|number| enable(controller, number))
 }
 
+/// Silences the interrupts of `provider`, until [`activate`].
+pub fn deactivate(provider: ProviderId) {
+    let Some(controller) = TABLE.lock().controller else { return };
+    for number in lines_of(provider) {
+        silence(controller, number);
+    }
+}
+
+fn silence(controller: ProviderId, number: u32) {
+    // A controller that is gone has nothing to silence.
+    let _ = with_controller(controller, |controller| {
+        controller.disable(number);
+        Ok(())
+    });
+}
+
 /// The lines that `provider` has taken.
 fn lines_of(provider: ProviderId) -> Vec<u32> {
     let is_theirs =
@@ -120,11 +136,7 @@ pub fn release(number: u32) {
     }
     drop(table);
     if let (Some(controller), Some(Claim { active: true, .. })) = (controller, released) {
-        // A controller that is gone has nothing to silence.
-        let _ = with_controller(controller, |controller| {
-            controller.disable(number);
-            Ok(())
-        });
+        silence(controller, number);
     }
 }
 
@@ -152,17 +164,24 @@ pub fn dispatch() {
         };
         match handler {
             Some(Handler::Timer) => thread::timer_interrupt(),
-            Some(Handler::Driver { provider, index }) => serve(provider, index),
-            None => controller.disable(number),
+            Some(Handler::Driver { provider, index }) if serve(provider, index) => {}
+            // It would come again at once, and for ever.
+            _ => controller.disable(number),
         }
         controller.end(number);
         Ok(())
     });
 }
 
-fn serve(provider: ProviderId, index: usize) {
-    let Ok(borrowed) = Borrowed::new(provider) else { return };
-    if let Err(message) = thread::guarded(|| borrowed.interrupt(index)) {
-        log::error!("{}: the interrupt handler panicked: {message}", registry::name(provider));
+/// Calls the driver; false if it can't serve its interrupt any more.
+fn serve(provider: ProviderId, index: usize) -> bool {
+    let Ok(borrowed) = Borrowed::new(provider) else { return false };
+    match thread::guarded(|| borrowed.interrupt(index)) {
+        Ok(()) => true,
+        Err(message) => {
+            let name = registry::name(provider);
+            log::error!("{name}: the interrupt handler panicked, and the line is silenced: {message}");
+            false
+        }
     }
 }

@@ -89,9 +89,9 @@ pub fn main(handover: Handover) -> ! {
 
 /// The first thread: binds what is there, starts the services, and says so.
 fn start(tree: Tree<'static>, handover: &Handover) {
+    early_console(&tree);
     let machine = machine::initialise(tree, handover);
     use_arguments(machine);
-    early_console(machine);
     let memory = memory::status(0);
     info!(
         "{}, {} MiB of memory, kernel at {:#x}",
@@ -141,13 +141,13 @@ fn use_arguments(machine: &machine::Machine) {
 }
 
 /// Shows the log from now on, if the tree has a console that the kernel knows.
-fn early_console(machine: &machine::Machine) {
+fn early_console(tree: &Tree<'_>) {
     let is_known = |node: &devicetree::Node<'_>| {
         let mut names = node.compatible().into_iter().flatten();
         node.is_enabled() && names.any(|name| name == log::EarlyConsole::COMPATIBLE)
     };
-    let standard = machine.tree.standard_output().ok().flatten().map(|output| output.node).filter(is_known);
-    let Some(node) = standard.or_else(|| machine.tree.nodes().find(is_known)) else { return };
+    let standard = tree.standard_output().ok().flatten().map(|output| output.node).filter(is_known);
+    let Some(node) = standard.or_else(|| tree.nodes().find(is_known)) else { return };
     let Ok(Some(range)) = node.registers().map(|ranges| ranges.first().copied()) else { return };
     match log::EarlyConsole::new(range.address as usize..(range.address + range.size) as usize) {
         Ok(console) => log::use_early_console(console),

@@ -67,7 +67,7 @@ pub fn initialise(tree: Tree<'static>, handover: &Handover) -> &'static Machine 
             Err(error) => log::error!("initramfs: {error}"),
         }
     }
-    let index = files.iter().rev().find(|entry| entry.name == INDEX_PATH).map(|entry| entry.data);
+    let index = files.iter().rev().find(|entry| entry.is_file() && entry.name == INDEX_PATH).map(|entry| entry.data);
     if index.is_none() && archive.is_some() {
         log::error!("initramfs: it has no {INDEX_PATH}, so no device can be matched to its module");
     }
@@ -97,7 +97,7 @@ fn archive(tree: &Tree<'_>) -> Option<Archive<'static>> {
     match tree.initial_ramdisk() {
         Ok(Some(range)) => {
             let range = range.address as usize..range.address.saturating_add(range.size) as usize;
-            if !memory::is_memory(tree, &range) {
+            if !memory::is_memory(&range) {
                 log::error!(
                     "initramfs: {range:#x?} isn't memory that the device tree lists, so no module can be loaded"
                 );

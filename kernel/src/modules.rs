@@ -72,6 +72,7 @@ impl fmt::Display for Refused {
 /// A module that is loaded. Dropped last of all that refers to it.
 pub struct Loaded {
     name: String,
+    place: Range<usize>,
     text: Range<usize>,
     eh_frame: usize,
     size: usize,
@@ -82,6 +83,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// How to enter it.
     pub fn entry(&self) -> &abi::Entry {
         &self.module.entry
@@ -185,7 +191,16 @@ fn load(machine: &Machine, name: &str) -> Result<Loaded, Reason> {
         figures.veneers,
         crate::time::now().since(started).as_micros()
     );
-    Ok(Loaded { name: name.to_owned(), text, eh_frame, size: total, module, _space: space, _pages: pages })
+    Ok(Loaded {
+        name: name.to_owned(),
+        place: space.place(),
+        text,
+        eh_frame,
+        size: total,
+        module,
+        _space: space,
+        _pages: pages,
+    })
 }
 
 fn check_stamp(machine: &Machine, object: &Object<'_>) -> Result<(), Reason> {
@@ -244,6 +259,11 @@ pub fn status() -> Vec<ModuleStatus> {
 /// Bytes that all loaded modules are mapped in.
 pub fn total_size() -> usize {
     LOADED.lock().iter().map(|loaded| loaded.size).sum()
+}
+
+/// The module that has `address` in one of its segments.
+pub fn containing(address: usize) -> Option<Arc<Loaded>> {
+    LOADED.lock().iter().find(|loaded| loaded.place.contains(&address)).cloned()
 }
 
 /// Where the unwind tables of the module with text at `address` are.

@@ -2,7 +2,7 @@
 //!
 //! A panic inside [`thread::guarded`] is unwound to it. Any other stops the system, after telling why.
 
-use crate::memory::layout::STACK_SLOT;
+use crate::memory::layout::{STACK_SLOT, STACKS};
 use crate::processor::exceptions::{Cause, Frame};
 use crate::{log, memory, modules, processor, thread};
 use abi::power::Power;
@@ -86,7 +86,8 @@ fn fatal(what: &str, frame_pointer: usize, program_counter: Option<usize>) -> ! 
         // Telling it failed in turn, and would again.
         processor::halt();
     }
-    let mut text = format!("\nlockstep: fatal error in thread '{}'\n{what}\nbacktrace:\n", thread::name());
+    log::emergency(&format!("\nlockstep: fatal error in thread '{}'\n{what}\nbacktrace:\n", thread::name()));
+    let mut text = String::new();
     // Writing to a string can't fail.
     let _ = backtrace(&mut text, frame_pointer, program_counter);
     let afterwards = *AFTERWARDS.lock();
@@ -129,7 +130,8 @@ fn backtrace(output: &mut String, frame_pointer: usize, program_counter: Option<
     let mut frame = frame_pointer;
     let (mut previous, mut repeated) = (0, 0);
     for _ in 0..STACK_SLOT / 16 {
-        let inside = frame & !(STACK_SLOT - 1) == slot && frame >= slot + STACK_SLOT / 2;
+        let is_stack = STACKS.contains(&frame) || memory::boot_stack().contains(&frame);
+        let inside = is_stack && frame & !(STACK_SLOT - 1) == slot && frame >= slot + STACK_SLOT / 2;
         if !inside || !frame.is_multiple_of(16) {
             break;
         }

@@ -2,16 +2,21 @@
 //!
 //! A [`ProviderId`] is a place in this list, for good: the object that lives there may come, go and be replaced.
 
-use crate::thread;
+use crate::{thread, time};
 use abi::event::Signal;
 use abi::registry::ProviderId;
 use abi::sync::Lock;
 use abi::system::{DeviceState, DeviceStatus};
 use abi::{Class, Driver, Error, Interface, Provides, Result, Service};
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
+use core::time::Duration;
+
+/// How long a removal waits for those who borrow what is removed. A ping without an answer takes some seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The live object behind a provider.
 pub enum Object {
@@ -173,19 +178,32 @@ pub fn publish(id: ProviderId, module: &str, object: Object) {
 }
 
 /// Takes away what a provider publishes, once nobody borrows it any more.
-pub fn withdraw(id: ProviderId) -> Option<Box<Object>> {
+///
+/// # Errors
+/// [`Error::Busy`] when somebody doesn't let go of it in time; then it stays.
+pub fn withdraw(id: ProviderId) -> Result<Option<Box<Object>>> {
+    let deadline = time::now() + PATIENCE;
     loop {
         let mut registry = REGISTRY.lock();
-        let provider = registry.get(id)?;
+        let Some(provider) = registry.get(id) else { return Ok(None) };
         provider.leaving = true;
         if provider.users == 0 {
-            let object = provider.object.take()?;
+            let object = provider.object.take();
             drop(registry);
-            notify(object.provides().classes());
-            return Some(object);
+            if let Some(object) = &object {
+                notify(object.provides().classes());
+            }
+            return Ok(object);
+        }
+        if time::now() > deadline {
+            provider.leaving = false;
+            return Err(Error::Busy(format!("{} is still borrowed by {} others", provider.name, provider.users)));
         }
         drop(registry);
-        thread::yield_now();
+        // A caller that is to end itself still has to wait for the others.
+        if thread::sleep_until(time::now() + Duration::from_millis(1)).is_err() {
+            thread::yield_now();
+        }
     }
 }
 

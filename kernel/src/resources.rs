@@ -4,7 +4,7 @@ use crate::machine::Machine;
 use crate::memory::space::DeviceMapping;
 use crate::memory::{dma, layout};
 use crate::registry::{self, Kind};
-use crate::{interrupt, machine};
+use crate::{interrupt, machine, memory};
 use abi::dma::DmaBuffer;
 use abi::kernel::MappedRegisters;
 use abi::registry::ProviderId;
@@ -79,6 +79,10 @@ pub fn map_registers(owner: ProviderId, index: usize) -> Result<MappedRegisters>
     })?;
     if physical.is_empty() {
         return Err(Error::Invalid(format!("registers {index} of the node are empty")));
+    }
+    if memory::meets_memory(&physical) {
+        let Range { start, end } = physical;
+        return Err(Error::Invalid(format!("registers {index} of the node, at {start:#x}..{end:#x}, lie in memory")));
     }
     let taken = |mapping: &Mapping| mapping.physical.start < physical.end && physical.start < mapping.physical.end;
     if let Some(other) = LEDGER.lock().mappings.iter().find(|mapping| taken(mapping)) {

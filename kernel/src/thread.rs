@@ -4,6 +4,7 @@
 //! preempts the one that was interrupted.
 
 use crate::memory::space::Stack;
+use crate::modules::{self, Loaded};
 use crate::processor::context::{self, Context};
 use crate::{processor, time};
 use abi::event::{Signal, Wake};
@@ -15,6 +16,7 @@ use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 type Index = usize;
@@ -46,6 +48,8 @@ struct Thread {
     stopping: bool,
     /// It gives way only when it waits.
     undisturbed: bool,
+    /// Whose code it runs: that stays in memory as long as the thread.
+    module: Option<Arc<Loaded>>,
 }
 
 struct EventSlot {
@@ -136,6 +140,7 @@ pub fn initialise() {
         timed_out: false,
         stopping: false,
         undisturbed: false,
+        module: None,
     };
     scheduler.add(idle);
 }
@@ -145,6 +150,7 @@ pub fn initialise() {
 /// # Errors
 /// When there is no memory for its stack.
 pub fn spawn(name: &str, owner: Option<ProviderId>, body: Box<dyn FnOnce() + Send>) -> Result<()> {
+    let module = module_of(&*body);
     let stack = Stack::new()?;
     let stack_end = stack.end();
     let mut scheduler = SCHEDULER.lock();
@@ -159,11 +165,20 @@ pub fn spawn(name: &str, owner: Option<ProviderId>, body: Box<dyn FnOnce() + Sen
         timed_out: false,
         stopping: false,
         undisturbed: false,
+        module,
     });
     // SAFETY: the stack was made for this thread and is freed only after it has finished.
     scheduler.thread(index).context = unsafe { Context::new(stack_end, enter, index) };
     scheduler.ready.push_back(index);
     Ok(())
+}
+
+/// The module whose code `body` is: a trait object's vtable is one of the module's constants.
+fn module_of(body: &(dyn FnOnce() + Send)) -> Option<Arc<Loaded>> {
+    let object: *const (dyn FnOnce() + Send) = body;
+    // SAFETY: a pointer to a trait object is the object's address and that of its vtable; both are just numbers here.
+    let [_, vtable]: [usize; 2] = unsafe { core::mem::transmute(object) };
+    modules::containing(vtable)
 }
 
 extern "C" fn enter(index: usize) -> ! {
@@ -275,10 +290,16 @@ pub fn timer_interrupt() {
 pub fn idle() -> ! {
     loop {
         let masked = InterruptsMasked::new();
-        if SCHEDULER.lock().ready.is_empty() {
-            aarch64_cpu::asm::wfi();
-        } else {
+        let scheduler = SCHEDULER.lock();
+        let (work, sleepers) = (!scheduler.ready.is_empty(), !scheduler.sleepers.is_empty());
+        drop(scheduler);
+        if work {
             switch(&masked);
+        } else if sleepers && !time::has_interrupt() {
+            // Nothing would end the sleep: the counter has to be looked at.
+            timer_interrupt();
+        } else {
+            aarch64_cpu::asm::wfi();
         }
     }
 }
@@ -309,9 +330,12 @@ pub fn event_create() -> Signal {
 
 /// Ends an event; later signals do nothing.
 pub fn event_destroy(signal: Signal) {
-    if let Some(event) = SCHEDULER.lock().event(signal) {
-        event.live = false;
-        event.generation = event.generation.wrapping_add(1);
+    let mut scheduler = SCHEDULER.lock();
+    let Some(event) = scheduler.event(signal) else { return };
+    event.live = false;
+    event.generation = event.generation.wrapping_add(1);
+    for waiter in core::mem::take(&mut event.waiters) {
+        scheduler.wake(waiter, false);
     }
 }
 
@@ -373,18 +397,32 @@ pub fn on_behalf_of<R>(owner: ProviderId, action: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Tells all threads of `owner` to end, and waits until they have.
+/// Tells all threads that run on behalf of `owner` to end, and waits until they have.
 pub fn stop_all(owner: ProviderId) {
+    stop_where(|thread| thread.owner == Some(owner));
+}
+
+/// Tells all threads that run a module's code to end, whoever started them, and waits until they have.
+pub fn stop_module(name: &str) {
+    stop_where(|thread| thread.module.as_ref().is_some_and(|module| module.name() == name));
+}
+
+fn stop_where(is_meant: impl Fn(&Thread) -> bool) {
     loop {
         let mut scheduler = SCHEDULER.lock();
-        let theirs: Vec<Index> = (0..scheduler.threads.len())
-            .filter(|index| matches!(scheduler.threads.get(*index), Some(Some(thread)) if thread.owner == Some(owner) && thread.state != State::Finished))
-            .filter(|index| *index != scheduler.running)
+        let running = scheduler.running;
+        let meant: Vec<Index> = scheduler
+            .threads
+            .iter()
+            .enumerate()
+            .filter_map(|(index, thread)| Some((index, thread.as_deref()?)))
+            .filter(|(index, thread)| *index != running && thread.state != State::Finished && is_meant(thread))
+            .map(|(index, _)| index)
             .collect();
-        if theirs.is_empty() {
+        if meant.is_empty() {
             return;
         }
-        for index in theirs {
+        for index in meant {
             scheduler.thread(index).stopping = true;
             scheduler.wake(index, false);
         }

@@ -2,7 +2,7 @@
 
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0, Readable, Writeable};
 use abi::time::Instant;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Nanoseconds in a tick, and ticks in a nanosecond, both times 2^32. Set once, at boot.
 static NANOSECONDS: AtomicU64 = AtomicU64::new(0);
@@ -11,6 +11,19 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 /// Which of the timer node's interrupts is the virtual timer's: it counts the same at EL1 with and without a hypervisor
 /// (Linux binding `timer/arm,arch_timer.yaml`: secure, non-secure, virtual, hypervisor).
 pub const INTERRUPT: usize = 2;
+
+/// The timer's interrupt arrives.
+static INTERRUPT_CLAIMED: AtomicBool = AtomicBool::new(false);
+
+/// Notes that the timer's interrupt arrives from now on.
+pub fn set_has_interrupt() {
+    INTERRUPT_CLAIMED.store(true, Ordering::Relaxed);
+}
+
+/// Whether the timer's interrupt arrives: not before its controller is bound.
+pub fn has_interrupt() -> bool {
+    INTERRUPT_CLAIMED.load(Ordering::Relaxed)
+}
 
 /// Reads the counter's frequency. Before this, no time passes.
 pub fn initialise() {

@@ -23,6 +23,7 @@ unsafe extern "C" {
     static __rodata_end: u8;
     static __boot_stack_guard: u8;
     static __boot_stack_start: u8;
+    static __boot_stack_end: u8;
     static __image_end: u8;
 }
 
@@ -39,6 +40,11 @@ pub fn image_appendix() -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(start, image_end() - start as usize) }
 }
 
+/// The stack on which the kernel starts, and idles.
+pub fn boot_stack() -> Range<usize> {
+    &raw const __boot_stack_start as usize..&raw const __boot_stack_end as usize
+}
+
 /// The image's text.
 pub fn image_text() -> Range<usize> {
     IMAGE..&raw const __text_end as usize
@@ -51,6 +57,9 @@ struct Account {
 }
 
 static ACCOUNT: Lock<Account> = Lock::new(Account { total: 0, reserved: 0 });
+
+/// What the device tree lists as memory.
+static MEMORY: Lock<Vec<Range<usize>>> = Lock::new(Vec::new());
 
 fn pages_outward(start: usize, end: usize) -> Range<usize> {
     start & !(PAGE_SIZE - 1)..end.next_multiple_of(PAGE_SIZE)
@@ -83,27 +92,34 @@ pub unsafe fn initialise(tree: &Tree<'_>, handover: &Handover) -> Result<()> {
             Ok(range) if range.end > layout::LINEAR_SIZE => {
                 log::warn!("memory at {range:#x?} is beyond what this kernel can map");
             }
-            Ok(range) => memory.push(pages_inward(range.start, range.end)),
+            Ok(range) => {
+                let mut new = vec![pages_inward(range.start, range.end)];
+                // Listed twice, it is still there once.
+                memory.iter().for_each(|known| ranges::subtract(&mut new, known));
+                memory.extend(new.into_iter().filter(|range| range.start < range.end));
+            }
             Err(error) => log::error!("{error}"),
         }
     }
-    if memory.iter().all(Range::is_empty) {
+    if memory.is_empty() {
         return Err(Error::Invalid("the device tree lists no memory".to_owned()));
     }
 
-    let mut reserved =
-        vec![image.clone(), pages_outward(handover.device_tree_physical, handover.device_tree_physical + tree.size())];
+    // What is read later.
+    let mut kept = vec![pages_outward(handover.device_tree_physical, handover.device_tree_physical + tree.size())];
     if let Ok(Some(archive)) = tree.initial_ramdisk() {
         let archive = bytes(&archive);
-        reserved.push(pages_outward(archive.start, archive.end));
+        kept.push(pages_outward(archive.start, archive.end));
     }
+    let mut reserved = kept.clone();
+    reserved.push(image.clone());
     for range in tree.memory_reservations() {
         match range.map(|range| bytes(&range)) {
             Ok(range) => reserved.push(pages_outward(range.start, range.end)),
             Err(error) => log::error!("{error}"),
         }
     }
-    let mut unmapped = vec![image];
+    let mut unmapped = Vec::new();
     for reservation in tree.reserved_memory() {
         match reservation {
             Ok(reservation) => {
@@ -119,7 +135,11 @@ pub unsafe fn initialise(tree: &Tree<'_>, handover: &Handover) -> Result<()> {
         }
     }
 
+    kept.iter().for_each(|range| ranges::subtract(&mut unmapped, range));
+    unmapped.push(image);
+
     let sum = total(&memory);
+    MEMORY.lock().clone_from(&memory);
     let mut usable = memory.clone();
     reserved.iter().for_each(|range| ranges::subtract(&mut usable, range));
     unmapped.iter().for_each(|range| ranges::subtract(&mut memory, range));
@@ -153,12 +173,14 @@ pub unsafe fn reserved_bytes(physical: Range<usize>) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(layout::linear(physical.start) as *const u8, physical.len()) }
 }
 
-/// Whether all of a physical range lies in memory that `/memory` lists, so that the linear map has it.
-pub fn is_memory(tree: &Tree<'_>, physical: &Range<usize>) -> bool {
-    tree.memory().into_iter().flatten().any(|range| {
-        let range = bytes(&range);
-        range.start <= physical.start && physical.end <= range.end
-    })
+/// Whether all of a physical range lies in memory that `/memory` lists.
+pub fn is_memory(physical: &Range<usize>) -> bool {
+    MEMORY.lock().iter().any(|range| range.start <= physical.start && physical.end <= range.end)
+}
+
+/// Whether any of a physical range is memory that `/memory` lists.
+pub fn meets_memory(physical: &Range<usize>) -> bool {
+    MEMORY.lock().iter().any(|range| range.start < physical.end && physical.start < range.end)
 }
 
 /// How the memory is used; `modules` is what loaded modules are mapped in.

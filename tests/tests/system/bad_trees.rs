@@ -113,3 +113,88 @@ fn a_driver_that_panics_in_probe() {
         assert_eq!(again(), before);
     }
 }
+
+#[test]
+fn a_driver_that_leaves_threads_behind() {
+    let initramfs = Initramfs::shipped()
+        .with_module("test-threads", test_module("test-threads"))
+        .with_claims("lockstep,test-threads test-threads\n");
+    let nodes = "/ { fails { compatible = \"lockstep,test-threads\"; fail; }; \
+                 works { compatible = \"lockstep,test-threads\"; }; };";
+    let mut machine = with_tree(plain().initramfs(&initramfs), &tree().with(nodes));
+    machine.wait_for(READY);
+    machine.wait_for(PROMPT);
+    let device = machine.row("lsdev", "/fails");
+    machine.expect(&device[3], "failed: module test-threads: the device misbehaved: it was told to fail");
+    // The module's code goes away with its last thread, and not before.
+    let mut rounds = || {
+        assert_eq!(machine.command("rmmod test-threads"), "");
+        assert_eq!(machine.row("lsdev", "/works")[3], "released: its module was removed");
+        assert_eq!(machine.command("insmod test-threads"), "");
+        machine.row("free", "Mem:")
+    };
+    rounds();
+    let before = rounds();
+    for _ in 0..5 {
+        assert_eq!(rounds(), before);
+    }
+}
+
+#[test]
+fn a_guard_that_is_kept() {
+    let initramfs = Initramfs::shipped()
+        .with_module("test-guard", test_module("test-guard"))
+        .with_claims("lockstep,test-guard test-guard\n");
+    let nodes = "/ { keeper { compatible = \"lockstep,test-guard\"; }; };";
+    let mut machine = with_tree(plain().initramfs(&initramfs), &tree().with(nodes));
+    machine.wait_for(READY);
+    machine.wait_for(PROMPT);
+    assert_eq!(machine.command("rmmod arm-pl031"), "rmmod: /pl031@9010000 is still borrowed by 1 others");
+    let date = machine.command("date");
+    machine.expect(&date, "Z");
+    assert_eq!(machine.command("rmmod test-guard"), "");
+    assert_eq!(machine.command("rmmod arm-pl031"), "");
+}
+
+#[test]
+fn memory_that_is_listed_twice() {
+    let nodes = "/ { ram@40000000 { device_type = \"memory\"; reg = <0 0x40000000 0 0x20000000>; }; \
+                 ram@70000001 { device_type = \"memory\"; reg = <0 0x70000001 0 1>; }; };";
+    let mut machine = with_tree(plain().network_cards(1), &tree().with(nodes));
+    let shown = machine.wait_for(READY);
+    machine.expect(&shown, "512 MiB of memory");
+    machine.wait_for(PROMPT);
+    machine.wait_for_network();
+}
+
+#[test]
+fn no_timer() {
+    let tree = tree().with("/ { /delete-node/ timer; };");
+    let mut machine = with_tree(plain().network_cards(1), &tree);
+    let shown = machine.wait_for(READY);
+    machine.expect(&shown, "the tree has no timer whose interrupt can be had");
+    machine.wait_for(PROMPT);
+    machine.wait_for_network();
+    let output = machine.command("ping 10.0.2.99 -c 1");
+    machine.expect(&output, "0 received");
+}
+
+#[test]
+fn the_archive_must_not_be_mapped() {
+    let nodes = "/ { reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges; \
+                 hole@44000000 { reg = <0 0x44000000 0 0x10000>; no-map; }; }; };";
+    let mut machine = with_tree(plain().network_cards(1), &tree().with(nodes));
+    machine.wait_for(READY);
+    machine.wait_for(PROMPT);
+    machine.wait_for_network();
+}
+
+#[test]
+fn registers_in_memory() {
+    let nodes = "/ { pl031@9010000 { reg = <0 0x50000000 0 0x1000>; }; };";
+    let mut machine = with_tree(plain().network_cards(1), &tree().with(nodes));
+    machine.wait_for(READY);
+    machine.wait_for(PROMPT);
+    let device = machine.row("lsdev", "/pl031@9010000");
+    machine.expect(&device[3], "registers 0 of the node, at 0x50000000..0x50001000, lie in memory");
+}

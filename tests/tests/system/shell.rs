@@ -118,7 +118,7 @@ fn mistakes() {
         ("insmod warp-drive", "modules/warp-drive.o: there is no such file in the initramfs"),
         ("modinfo warp-drive", "modules/warp-drive.o: there is no such file in the initramfs"),
         ("rmmod warp-drive", "module warp-drive isn't loaded"),
-        ("insmod arm-pl031", "module arm-pl031 is already"),
+        ("insmod arm-pl031", "module arm-pl031 is loaded already"),
         ("rmmod shell", "the shell can't remove itself"),
         ("ping localhost", "`localhost` is no IPv4 address like 10.0.2.2"),
     ] {
