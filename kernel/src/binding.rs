@@ -6,7 +6,7 @@
 use crate::machine::{self, Machine};
 use crate::modules::{self, Loaded};
 use crate::registry::{self, Kind, Object};
-use crate::{interrupt, log as kernel_log, resources, thread, time};
+use crate::{interrupt, log as kernel_log, processor, resources, thread, time};
 use abi::console::Console;
 use abi::registry::ProviderId;
 use abi::sync::Lock;
@@ -70,6 +70,7 @@ pub fn settle(machine: &'static Machine) {
 }
 
 fn list_nodes(machine: &Machine) {
+    let processors: Vec<_> = machine.tree.processors().into_iter().flatten().collect();
     let cpus = machine.tree.find("/cpus").map(|node| node.index());
     for node in machine.tree.nodes() {
         let (compatible, mut state) = match (node.damage(), node.compatible()) {
@@ -89,6 +90,8 @@ fn list_nodes(machine: &Machine) {
         } else if !node.is_enabled() {
             let status = node.string("status").ok().flatten().unwrap_or("disabled");
             state = DeviceState::Disabled(status.to_owned());
+        } else if processors.iter().any(|other| other.node == node && other.identifier != processor::identifier()) {
+            state = DeviceState::Disabled("not started".to_owned());
         } else if is_kernels {
             state = DeviceState::Kernel;
         }

@@ -4,9 +4,15 @@ pub mod cache;
 pub mod context;
 pub mod exceptions;
 
+use aarch64_cpu::registers::{MPIDR_EL1, Readable};
 use abi::sync::InterruptsMasked;
 
 core::arch::global_asm!(include_str!("bytes.s"));
+
+/// Which processor this is: the affinity fields of MPIDR_EL1 (Arm ARM D24.2.118), as the device tree's `reg` has them.
+pub fn identifier() -> u64 {
+    MPIDR_EL1.get() & 0xff_00ff_ffff
+}
 
 /// Stops this processor for good.
 pub fn halt() -> ! {
