@@ -45,7 +45,8 @@ impl<'a> Archive<'a> {
         Self { bytes }
     }
 
-    /// The entries in order. Where the archive is damaged the last item is the error, and all before it is good.
+    /// The entries in order. Where the archive is damaged the last item is the error, and all before it is good; an
+    /// entry with a name that can't be read is an error by itself.
     pub fn entries(&self) -> Entries<'a> {
         Entries { bytes: self.bytes, offset: 0, state: State::BetweenArchives { seen_one: false } }
     }
@@ -54,7 +55,7 @@ impl<'a> Archive<'a> {
     /// behind a damaged place is not found.
     pub fn find(&self, path: &str) -> Option<Entry<'a>> {
         let path = relative(path);
-        self.entries().map_while(Result::ok).filter(|entry| entry.is_file() && entry.name == path).last()
+        self.entries().filter_map(Result::ok).filter(|entry| entry.is_file() && entry.name == path).last()
     }
 }
 
@@ -78,7 +79,8 @@ impl<'a> Iterator for Entries<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.advance().transpose();
-        if !matches!(item, Some(Ok(_))) {
+        // A name that can't be read costs its own entry; behind any other damage nothing can be found.
+        if !matches!(item, Some(Ok(_) | Err(Error::Name { .. }))) {
             self.state = State::Ended;
         }
         item
@@ -129,15 +131,13 @@ impl<'a> Entries<'a> {
         let name_size = number(11, "name size")?;
 
         let name = self.take(name_size as usize, || format!("the name of the entry at offset {start}"))?;
-        let name = CStr::from_bytes_until_nul(name)
-            .ok()
-            .and_then(|name| name.to_str().ok())
-            .filter(|name| !name.is_empty())
-            .ok_or(Error::Name { offset: start })?;
+        let name =
+            CStr::from_bytes_until_nul(name).ok().and_then(|name| name.to_str().ok()).filter(|name| !name.is_empty());
         self.align();
-        let data = self.take(data_size as usize, || format!("'{name}'"))?;
+        let data = self.take(data_size as usize, || format!("'{}'", name.unwrap_or_default()))?;
         self.align();
-        Ok(Entry { name: relative(name), mode, data })
+        let name = relative(name.ok_or(Error::Name { offset: start })?);
+        Ok(Entry { name, mode, data })
     }
 
     fn take(&mut self, size: usize, inside: impl Fn() -> String) -> Result<&'a [u8], Error> {
