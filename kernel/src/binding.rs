@@ -85,8 +85,8 @@ fn list_nodes(machine: &Machine) {
         }
         let is_kernels = compatible.iter().any(|name: &String| KERNEL_NODES.contains(&name.as_str()))
             || node.parent().map(|parent| parent.index()) == cpus;
-        if is_failed {
-            log::error!("{}: {state:?}", node.path());
+        if let DeviceState::Failed(reason) = &state {
+            log::error!("{}: {reason}", node.path());
         } else if !node.is_enabled() {
             let status = node.string("status").ok().flatten().unwrap_or("disabled");
             state = DeviceState::Disabled(status.to_owned());
