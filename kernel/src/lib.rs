@@ -149,7 +149,7 @@ fn early_console(tree: &Tree<'_>) {
     let standard = tree.standard_output().ok().flatten().map(|output| output.node).filter(is_known);
     let Some(node) = standard.or_else(|| tree.nodes().find(is_known)) else { return };
     let Ok(Some(range)) = node.registers().map(|ranges| ranges.first().copied()) else { return };
-    match log::EarlyConsole::new(range.address as usize..(range.address + range.size) as usize) {
+    match log::EarlyConsole::new(memory::physical_range(&range)) {
         Ok(console) => log::use_early_console(console),
         Err(error) => error!("{}: {error}", node.path()),
     }

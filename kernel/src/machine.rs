@@ -96,7 +96,7 @@ pub fn initialise(tree: Tree<'static>, handover: &Handover) -> &'static Machine 
 fn archive(tree: &Tree<'_>) -> Option<Archive<'static>> {
     match tree.initial_ramdisk() {
         Ok(Some(range)) => {
-            let range = range.address as usize..range.address.saturating_add(range.size) as usize;
+            let range = memory::physical_range(&range);
             if !memory::is_memory(&range) {
                 log::error!(
                     "initramfs: {range:#x?} isn't memory that the device tree lists, so no module can be loaded"

@@ -72,10 +72,7 @@ pub fn map_registers(owner: ProviderId, index: usize) -> Result<MappedRegisters>
     let physical = with_node(owner, "registers", index, |node| {
         let ranges = node.registers().map_err(tree_error)?;
         let missing = Error::Missing { resource: "registers".to_owned(), index };
-        ranges
-            .get(index)
-            .map(|range| range.address as usize..range.address.saturating_add(range.size) as usize)
-            .ok_or(missing)
+        ranges.get(index).map(memory::physical_range).ok_or(missing)
     })?;
     if physical.is_empty() {
         return Err(Error::Invalid(format!("registers {index} of the node are empty")));
@@ -208,8 +205,8 @@ pub fn release_all(owner: ProviderId) {
             theirs.len()
         );
     }
-    let mut sizes = Vec::new();
-    sizes.extend(LEDGER.lock().dma.iter().filter(|memory| memory.owner == owner).map(|memory| memory.size));
+    let sizes: Vec<usize> =
+        LEDGER.lock().dma.iter().filter(|memory| memory.owner == owner).map(|memory| memory.size).collect();
     if !sizes.is_empty() {
         // Either a consumer still has it and will drop it, or it was lost. Nothing tells that the device is done with it.
         let bytes: usize = sizes.iter().sum();

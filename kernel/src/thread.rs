@@ -52,6 +52,25 @@ struct Thread {
     module: Option<Arc<Loaded>>,
 }
 
+impl Thread {
+    /// A thread that is ready, with neither a stack nor anything to do.
+    fn new(name: &str, owner: Option<ProviderId>) -> Self {
+        Self {
+            name: name.to_owned(),
+            owner,
+            state: State::Ready,
+            context: Context::default(),
+            _stack: None,
+            body: None,
+            deadline: None,
+            timed_out: false,
+            stopping: false,
+            undisturbed: false,
+            module: None,
+        }
+    }
+}
+
 struct EventSlot {
     generation: u32,
     live: bool,
@@ -128,21 +147,7 @@ impl Scheduler {
 
 /// Makes the calling code the idle thread. To be called once, before anything else here.
 pub fn initialise() {
-    let mut scheduler = SCHEDULER.lock();
-    let idle = Thread {
-        name: "idle".to_owned(),
-        owner: None,
-        state: State::Ready,
-        context: Context::default(),
-        _stack: None,
-        body: None,
-        deadline: None,
-        timed_out: false,
-        stopping: false,
-        undisturbed: false,
-        module: None,
-    };
-    scheduler.add(idle);
+    SCHEDULER.lock().add(Thread::new("idle", None));
 }
 
 /// Starts a thread on behalf of `owner`.
@@ -154,19 +159,7 @@ pub fn spawn(name: &str, owner: Option<ProviderId>, body: Box<dyn FnOnce() + Sen
     let stack = Stack::new()?;
     let stack_end = stack.end();
     let mut scheduler = SCHEDULER.lock();
-    let index = scheduler.add(Thread {
-        name: name.to_owned(),
-        owner,
-        state: State::Ready,
-        context: Context::default(),
-        _stack: Some(stack),
-        body: Some(body),
-        deadline: None,
-        timed_out: false,
-        stopping: false,
-        undisturbed: false,
-        module,
-    });
+    let index = scheduler.add(Thread { _stack: Some(stack), body: Some(body), module, ..Thread::new(name, owner) });
     // SAFETY: the stack was made for this thread and is freed only after it has finished.
     scheduler.thread(index).context = unsafe { Context::new(stack_end, enter, index) };
     scheduler.ready.push_back(index);

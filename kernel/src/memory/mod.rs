@@ -69,7 +69,8 @@ fn pages_inward(start: usize, end: usize) -> Range<usize> {
     start.next_multiple_of(PAGE_SIZE)..end & !(PAGE_SIZE - 1)
 }
 
-fn bytes(range: &devicetree::Range) -> Range<usize> {
+/// A range that the device tree gives, as addresses.
+pub fn physical_range(range: &devicetree::Range) -> Range<usize> {
     range.address as usize..range.address.saturating_add(range.size) as usize
 }
 
@@ -88,7 +89,7 @@ pub unsafe fn initialise(tree: &Tree<'_>, handover: &Handover) -> Result<()> {
     let image = pages_outward(handover.image_physical, handover.image_physical + (image_end() - IMAGE));
     let mut memory: Vec<Range<usize>> = Vec::new();
     for range in tree.memory() {
-        match range.map(|range| bytes(&range)) {
+        match range.map(|range| physical_range(&range)) {
             Ok(range) if range.end > layout::LINEAR_SIZE => {
                 log::warn!("memory at {range:#x?} is beyond what this kernel can map");
             }
@@ -108,13 +109,13 @@ pub unsafe fn initialise(tree: &Tree<'_>, handover: &Handover) -> Result<()> {
     // What is read later.
     let mut kept = vec![pages_outward(handover.device_tree_physical, handover.device_tree_physical + tree.size())];
     if let Ok(Some(archive)) = tree.initial_ramdisk() {
-        let archive = bytes(&archive);
+        let archive = physical_range(&archive);
         kept.push(pages_outward(archive.start, archive.end));
     }
     let mut reserved = kept.clone();
     reserved.push(image.clone());
     for range in tree.memory_reservations() {
-        match range.map(|range| bytes(&range)) {
+        match range.map(|range| physical_range(&range)) {
             Ok(range) => reserved.push(pages_outward(range.start, range.end)),
             Err(error) => log::error!("{error}"),
         }
@@ -124,7 +125,7 @@ pub unsafe fn initialise(tree: &Tree<'_>, handover: &Handover) -> Result<()> {
         match reservation {
             Ok(reservation) => {
                 // One without a place is for whoever wants it; nobody does.
-                let Some(range) = reservation.range.as_ref().map(bytes) else { continue };
+                let Some(range) = reservation.range.as_ref().map(physical_range) else { continue };
                 let range = pages_outward(range.start, range.end);
                 if reservation.no_map {
                     unmapped.push(range.clone());
