@@ -1,5 +1,6 @@
-//! What a module is: a driver or a service, and its declaration.
+//! What a module is: a driver, a service or a library, and its declaration.
 
+use crate::parameter::Settable;
 use crate::{Class, Interface, Node, Resources, Result};
 use alloc::boxed::Box;
 
@@ -59,6 +60,8 @@ pub const MODULE_SYMBOL: &str = "LOCKSTEP_MODULE";
 pub struct Module {
     /// The crate's name.
     pub name: &'static str,
+    /// What whoever loads it may set.
+    pub parameters: &'static [&'static dyn Settable],
     /// What kind of module it is.
     pub entry: Entry,
 }
@@ -70,6 +73,8 @@ pub enum Entry {
     Driver(fn(&Node, &mut Resources) -> Result<Box<dyn Driver>>),
     /// Is started once.
     Service(fn(&mut Resources) -> Result<Box<dyn Service>>),
+    /// Holds what other modules link against.
+    Library,
 }
 
 #[doc(hidden)]
@@ -113,7 +118,8 @@ pub const fn text_bytes<const LENGTH: usize>(text: &str) -> [u8; LENGTH] {
 /// }
 /// ```
 ///
-/// Classes are separated by `+` and may be left out. The strings go into the object's `.modinfo` section as well, where
+/// Classes are separated by `+` and may be left out, as may `parameters = { ... }`, which is explained in
+/// [`parameter`](crate::parameter). The strings go into the object's `.modinfo` section as well, where
 /// `readelf -p .modinfo` and the shell's `modinfo` show them.
 #[macro_export]
 #[allow_internal_unsafe]
@@ -121,12 +127,16 @@ macro_rules! driver {
     (
         $type:ident $(: $class:ident $(+ $more:ident)*)?,
         compatible = [$($compatible:literal),+ $(,)?],
-        summary = $summary:literal $(,)?
+        summary = $summary:literal
+        $(, parameters = { $($parameters:tt)* })? $(,)?
     ) => {
+        $crate::provides!($type, $($class $($more)*)?);
         $crate::module!(
-            $type, [$($class $($more)*)?], $summary,
-            concat!($("compatible=", $compatible, "\0"),+),
-            Driver($crate::boxed_driver::<$type>)
+            #[unsafe(no_mangle)],
+            $summary,
+            concat!($("class=", stringify!($class), "\0", $("class=", stringify!($more), "\0",)*)? $("compatible=", $compatible, "\0"),+),
+            Driver($crate::boxed_driver::<$type>),
+            $($($parameters)*)?
         );
     };
 }
@@ -147,23 +157,55 @@ macro_rules! driver {
 ///     }
 /// }
 /// ```
+///
+/// It may have [parameters](crate::parameter) as well.
 #[macro_export]
 #[allow_internal_unsafe]
 macro_rules! service {
-    ($type:ident $(: $class:ident $(+ $more:ident)*)?, summary = $summary:literal $(,)?) => {
+    (
+        $type:ident $(: $class:ident $(+ $more:ident)*)?,
+        summary = $summary:literal
+        $(, parameters = { $($parameters:tt)* })? $(,)?
+    ) => {
+        $crate::provides!($type, $($class $($more)*)?);
         $crate::module!(
-            $type, [$($class $($more)*)?], $summary, "service=1\0",
-            Service($crate::boxed_service::<$type>)
+            #[unsafe(no_mangle)],
+            $summary,
+            concat!($("class=", stringify!($class), "\0", $("class=", stringify!($more), "\0",)*)? "service=1\0"),
+            Service($crate::boxed_service::<$type>),
+            $($($parameters)*)?
         );
     };
 }
 
-/// What `driver!` and `service!` have in common.
-#[doc(hidden)]
+/// Declares this crate to be a library: a module of its own, whose functions and statics other modules link against.
+///
+/// ```no_run
+/// abi::library!(summary = "What several drivers share");
+/// ```
+///
+/// A module whose crate depends on this one gets what it calls here from this module, which is loaded before it and stays
+/// as long as it; so what is `static` here exists once. It may have [parameters](crate::parameter) as well.
 #[macro_export]
 #[allow_internal_unsafe]
-macro_rules! module {
-    ($type:ident, [$($class:ident)*], $summary:literal, $claims:expr, $kind:ident($enter:expr)) => {
+macro_rules! library {
+    (summary = $summary:literal $(, parameters = { $($parameters:tt)* })? $(,)?) => {
+        $crate::module!(
+            // Tests on the host link a driver with its libraries: there one module alone may have the symbol.
+            #[cfg_attr(target_os = "none", unsafe(no_mangle))],
+            $summary,
+            "library=1\0",
+            Library,
+            $($($parameters)*)?
+        );
+    };
+}
+
+/// Implements [`Provides`] for a driver's or service's type.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! provides {
+    ($type:ident, $($class:ident)*) => {
         impl $crate::Provides for $type {
             fn interface(&self, class: $crate::Class) -> Option<$crate::Interface<'_>> {
                 match class {
@@ -177,24 +219,76 @@ macro_rules! module {
                 &[$($crate::Class::$class),*]
             }
         }
+    };
+}
+
+/// What all kinds of module have in common.
+#[doc(hidden)]
+#[macro_export]
+#[allow_internal_unsafe]
+macro_rules! module {
+    (
+        #[$symbol:meta], $summary:literal, $claims:expr, $kind:ident $(($enter:expr))?,
+        $(
+            $(#[doc = $text:literal])+
+            $parameter:ident: $value:ident $(in $low:literal..=$high:literal)? = $default:literal
+        ),* $(,)?
+    ) => {
+        /// The values of this module's parameters.
+        #[allow(unused_imports, reason = "not every module has parameters, or one that is a text")]
+        mod parameters {
+            use $crate::prelude::String;
+            $(
+                $(#[doc = $text])+
+                pub fn $parameter() -> $value {
+                    $parameter::PARAMETER.get()
+                }
+
+                pub mod $parameter {
+                    use super::*;
+
+                    pub static PARAMETER: $crate::parameter::Parameter<$value> = $crate::parameter::Parameter::new(
+                        stringify!($parameter),
+                        $default,
+                        $crate::first!($(Some(($low, $high)),)? None),
+                    );
+                }
+            )*
+        }
 
         const _: () = {
-            #[unsafe(no_mangle)]
-            static LOCKSTEP_MODULE: $crate::Module =
-                $crate::Module { name: env!("CARGO_PKG_NAME"), entry: $crate::Entry::$kind($enter) };
+            #[$symbol]
+            #[allow(dead_code, reason = "on the host a library's has no name")]
+            static LOCKSTEP_MODULE: $crate::Module = $crate::Module {
+                name: env!("CARGO_PKG_NAME"),
+                parameters: &[$(&parameters::$parameter::PARAMETER),*],
+                entry: $crate::Entry::$kind $(($enter))?,
+            };
 
             const TEXT: &str = concat!(
                 "name=", env!("CARGO_PKG_NAME"), "\0",
                 "version=", env!("CARGO_PKG_VERSION"), "\0",
                 "license=", env!("CARGO_PKG_LICENSE"), "\0",
                 "summary=", $summary, "\0",
-                $("class=", stringify!($class), "\0",)*
                 $claims,
+                $(
+                    "parm=", stringify!($parameter), ":", $($text,)+
+                    " (", stringify!($value), $(" in ", $low, "..=", $high,)? ", default ", $default, ")\0",
+                )*
             );
 
             #[used]
             #[unsafe(link_section = ".modinfo")]
             static INFORMATION: [u8; TEXT.len()] = $crate::text_bytes(TEXT);
         };
+    };
+}
+
+/// The first of some expressions.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! first {
+    ($first:expr $(, $rest:expr)*) => {
+        $first
     };
 }

@@ -7,7 +7,7 @@
 use crate::dma::DmaBuffer;
 use crate::event::{Signal, Wake};
 use crate::registry::ProviderId;
-use crate::system::{DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+use crate::system::{Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
 use crate::time::Instant;
 use crate::{Class, Interface, Result};
 use alloc::boxed::Box;
@@ -75,7 +75,7 @@ pub mod exports {
     pub use crate::dma::DmaBuffer;
     pub use crate::event::{Signal, Wake};
     pub use crate::registry::ProviderId;
-    pub use crate::system::{DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+    pub use crate::system::{Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
     pub use crate::time::Instant;
     pub use crate::{Class, Interface, Result};
     pub use alloc::boxed::Box;
@@ -135,11 +135,11 @@ kernel_functions! { $
     /// See [`system::available_modules`](crate::system::available_modules).
     [safe] fn system_available_modules = lockstep_system_available_modules() -> Vec<String>;
     /// See [`system::module_information`](crate::system::module_information).
-    [safe] fn system_module_information = lockstep_system_module_information(name: &str) -> Result<Vec<(String, String)>>;
+    [safe] fn system_module_information = lockstep_system_module_information(name: &str) -> Result<Vec<Assignment>>;
     /// See [`system::load_module`](crate::system::load_module).
-    [safe] fn system_load_module = lockstep_system_load_module(name: &str) -> Result<()>;
+    [safe] fn system_load_module = lockstep_system_load_module(name: &str, parameters: &[Assignment]) -> Result<()>;
     /// See [`system::unload_module`](crate::system::unload_module).
-    [safe] fn system_unload_module = lockstep_system_unload_module(name: &str) -> Result<()>;
+    [safe] fn system_unload_module = lockstep_system_unload_module(name: &str, dependents: Dependents) -> Result<()>;
     /// See [`system::log_records`](crate::system::log_records).
     [safe] fn system_log_records = lockstep_system_log_records(first: u64) -> Vec<LogRecord>;
     /// See [`system::memory`](crate::system::memory).

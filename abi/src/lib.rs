@@ -6,7 +6,7 @@
 //!
 //! A driver implements [`Driver`] and one or more classes ([`Clock`](clock::Clock), [`Console`](console::Console),
 //! [`NetworkDevice`](network::NetworkDevice), ...) and declares itself with [`driver!`]; a service has no device and
-//! implements [`Service`]. What they need they get as owned handles from [`Resources`]; what others publish they find
+//! implements [`Service`]; a [`library!`] is there for other modules to link against. What they need they get as owned handles from [`Resources`]; what others publish they find
 //! in the [`registry`].
 //!
 //! What crosses a trait of this crate is an owned value, plain data, a slice lent for the call, or one of this crate's
@@ -33,6 +33,7 @@ pub mod interrupt;
 pub mod kernel;
 pub mod network;
 mod node;
+pub mod parameter;
 pub mod power;
 pub mod registers;
 pub mod registry;
@@ -49,7 +50,7 @@ pub use driver::{Entry, MODULE_SYMBOL, Module, boxed_driver, boxed_service, text
 pub use error::{Error, Result};
 pub use handle::{Guard, Handle};
 pub use log;
-pub use node::Node;
+pub use node::{Node, Property};
 pub use resources::Resources;
 #[doc(hidden)]
 pub use tock_registers;

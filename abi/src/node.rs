@@ -9,12 +9,21 @@ use alloc::vec::Vec;
 pub struct Node {
     path: String,
     compatible: String,
-    properties: Vec<(String, Vec<u8>)>,
+    properties: Vec<Property>,
+}
+
+/// A property of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Property {
+    /// Its name.
+    pub name: String,
+    /// Its raw value; empty for one that is only there or not.
+    pub value: Vec<u8>,
 }
 
 impl Node {
     /// A node with these properties, matched by `compatible`.
-    pub fn new(path: String, compatible: String, properties: Vec<(String, Vec<u8>)>) -> Self {
+    pub fn new(path: String, compatible: String, properties: Vec<Property>) -> Self {
         Self { path, compatible, properties }
     }
 
@@ -30,7 +39,7 @@ impl Node {
 
     /// The raw value of a property; empty for one that is only there or not.
     pub fn property(&self, name: &str) -> Option<&[u8]> {
-        self.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_slice())
+        self.properties.iter().find(|property| property.name == name).map(|property| property.value.as_slice())
     }
 
     /// A property of one cell: a big-endian `u32` (Devicetree Specification 0.4, section 2.2.4).

@@ -3,10 +3,11 @@
 use crate::{Result, kernel};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 /// A module that is loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModuleStatus {
     /// Its name.
     pub name: String,
@@ -14,8 +15,74 @@ pub struct ModuleStatus {
     pub size: usize,
     /// Where its text starts.
     pub text: usize,
+    /// The modules that are linked against it.
+    pub needed_by: Vec<String>,
     /// The nodes that it drives, or the service that it runs.
-    pub users: Vec<String>,
+    pub drives: Vec<String>,
+    /// What loading it took.
+    pub report: LoadReport,
+}
+
+/// What loading a module took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Bytes of its file.
+    pub file: usize,
+    /// Bytes of instructions, veneers included.
+    pub text: usize,
+    /// Bytes that are only read.
+    pub constants: usize,
+    /// Bytes that are written as well.
+    pub data: usize,
+    /// Sections that are in memory.
+    pub sections: usize,
+    /// Symbols that were looked up in the kernel and in other modules.
+    pub imports: usize,
+    /// Relocations that were applied.
+    pub relocations: usize,
+    /// Veneers that were made for branches that don't reach their target.
+    pub veneers: usize,
+    /// Instructions that were replaced because of a fault of the processor's (Cortex-A53, erratum 843419).
+    pub erratum_fixes: usize,
+    /// Entries of its global offset table.
+    pub offset_table_entries: usize,
+    /// The steps in their order.
+    pub steps: Vec<LoadStep>,
+}
+
+/// A step of loading a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadStep {
+    /// What was done.
+    pub name: String,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl LoadReport {
+    /// How long all steps took.
+    pub fn time(&self) -> Duration {
+        self.steps.iter().map(|step| step.time).sum()
+    }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} bytes of text, {} of constants, {} of data, {} sections, {} relocations, {} imports, {} veneers, {} erratum fixes, {} us:",
+            self.text,
+            self.constants,
+            self.data,
+            self.sections,
+            self.relocations,
+            self.imports,
+            self.veneers,
+            self.erratum_fixes,
+            self.time().as_micros()
+        )?;
+        self.steps.iter().try_for_each(|step| write!(formatter, " {} {}", step.name, step.time.as_micros()))
+    }
 }
 
 /// What became of a node.
@@ -103,30 +170,50 @@ pub fn available_modules() -> Vec<String> {
     kernel::system_available_modules()
 }
 
-/// What a module of the initramfs says of itself: `key=value` pairs, in the order of its `.modinfo` section.
+/// What a module of the initramfs says of itself: `key=value`, in the order of its `.modinfo` section.
 ///
 /// # Errors
 /// [`Error::Invalid`](crate::Error::Invalid) when there is no such module or it can't be read.
-pub fn module_information(name: &str) -> Result<Vec<(String, String)>> {
+pub fn module_information(name: &str) -> Result<Vec<Assignment>> {
     kernel::system_module_information(name)
 }
 
-/// Loads a module of the initramfs and binds the nodes that it claims, or starts the service that it is.
+/// Loads a module of the initramfs with these parameters, and binds the nodes that it claims, or
+/// starts the service that it is. Modules that it depends on are loaded first.
 ///
 /// # Errors
 /// [`Error::Invalid`](crate::Error::Invalid) with the reason why the module was refused,
 /// [`Error::Busy`](crate::Error::Busy) when it is loaded already.
-pub fn load_module(name: &str) -> Result<()> {
-    kernel::system_load_module(name)
+pub fn load_module(name: &str, parameters: &[Assignment]) -> Result<()> {
+    kernel::system_load_module(name, parameters)
 }
 
-/// Unbinds everything that a module drives and unloads it.
+/// Unbinds everything that a module drives and unloads it. What can't do without it is stopped first, if
+/// [`Dependents::Stop`] says so.
 ///
 /// # Errors
 /// [`Error::Invalid`](crate::Error::Invalid) when it isn't loaded, [`Error::Busy`](crate::Error::Busy) when something
-/// that can't do without it is in use.
-pub fn unload_module(name: &str) -> Result<()> {
-    kernel::system_unload_module(name)
+/// that can't do without it is in use, and stays so.
+pub fn unload_module(name: &str, dependents: Dependents) -> Result<()> {
+    kernel::system_unload_module(name, dependents)
+}
+
+/// `name=value`: a parameter for a module, or something that a module says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The name.
+    pub name: String,
+    /// The value; empty for a bare name.
+    pub value: String,
+}
+
+/// What happens to those that can't do without a module when it is to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependents {
+    /// They keep it from being removed.
+    Keep,
+    /// They are stopped first.
+    Stop,
 }
 
 /// The kernel's log from record number `first` on, as far as it is still kept.

@@ -2,11 +2,11 @@
 
 use abi::network::MacAddress;
 use abi::time::Instant;
-use abi::{Class, Error, Node};
+use abi::{Class, Error, Node, Property};
 use std::time::Duration;
 
 fn node() -> Node {
-    let property = |name: &str, value: &[u8]| (name.to_owned(), value.to_vec());
+    let property = |name: &str, value: &[u8]| Property { name: name.to_owned(), value: value.to_vec() };
     let properties = vec![
         property("reg-shift", &[0, 0, 0, 2]),
         property("label", b"heartbeat\0"),

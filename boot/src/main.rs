@@ -17,11 +17,5 @@ mod generated {
 /// Where `start.s` goes once the processor runs in the upper half, on the boot stack.
 #[unsafe(no_mangle)]
 extern "C" fn boot_main(device_tree: usize, device_tree_physical: usize, image_physical: usize) -> ! {
-    kernel::main(Handover {
-        device_tree,
-        device_tree_physical,
-        image_physical,
-        exports: &generated::EXPORTS,
-        stamp: generated::STAMP,
-    })
+    kernel::main(Handover { device_tree, device_tree_physical, image_physical, contract: &generated::CONTRACT })
 }

@@ -110,17 +110,17 @@ unsafe impl Kernel for Exports {
         machine::get().map_or_else(Vec::new, machine::Machine::modules)
     }
 
-    unsafe fn system_module_information(name: &str) -> Result<Vec<(String, String)>> {
+    unsafe fn system_module_information(name: &str) -> Result<Vec<Assignment>> {
         let machine = machine::get().ok_or(Error::Gone)?;
         modules::information(machine, name).map_err(|refused| Error::Invalid(refused.to_string()))
     }
 
-    unsafe fn system_load_module(name: &str) -> Result<()> {
-        binding::load(name)
+    unsafe fn system_load_module(name: &str, parameters: &[Assignment]) -> Result<()> {
+        binding::load(name, parameters)
     }
 
-    unsafe fn system_unload_module(name: &str) -> Result<()> {
-        binding::unload(name)
+    unsafe fn system_unload_module(name: &str, dependents: Dependents) -> Result<()> {
+        binding::unload(name, dependents)
     }
 
     unsafe fn system_log_records(first: u64) -> Vec<LogRecord> {

@@ -147,9 +147,22 @@ pub fn release_all(provider: ProviderId) -> usize {
     theirs.len()
 }
 
-/// Whether somebody's interrupts come through this controller.
-pub fn is_in_use(controller: ProviderId) -> bool {
-    TABLE.lock().controller == Some(controller)
+/// Whose interrupts come through this controller.
+pub fn users_of(controller: ProviderId) -> Vec<ProviderId> {
+    let table = TABLE.lock();
+    let provider = |claim: &Claim| match claim.handler {
+        Handler::Driver { provider, .. } => Some(provider),
+        Handler::Timer => None,
+    };
+    let claims = table.claims.iter().flatten().filter(|_| table.controller == Some(controller));
+    claims.filter_map(provider).collect()
+}
+
+/// Whether the kernel's timer interrupts through this controller.
+pub fn serves_the_timer(controller: ProviderId) -> bool {
+    let table = TABLE.lock();
+    let is_timer = |claim: &Claim| claim.handler == Handler::Timer;
+    table.controller == Some(controller) && table.claims.iter().flatten().any(is_timer)
 }
 
 /// Serves the most urgent interrupt. Called with interrupts masked; another that is pending comes right after.

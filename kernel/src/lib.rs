@@ -42,10 +42,18 @@ pub struct Handover {
     pub device_tree_physical: usize,
     /// Where the image was loaded.
     pub image_physical: usize,
-    /// What modules may call.
-    pub exports: &'static ExportTable,
-    /// What modules must have been built with.
+    /// What modules are linked for.
+    pub contract: &'static Contract,
+}
+
+/// What modules are linked for. The build makes it.
+pub struct Contract {
+    /// What they may call.
+    pub exports: ExportTable,
+    /// What they must have been built with.
     pub stamp: &'static str,
+    /// The public key that they must have been signed for (RFC 8032, section 5.1.5).
+    pub key: [u8; 32],
 }
 
 /// Starts the system. Runs on the boot stack, with the boot tables, interrupts masked; becomes the idle thread.

@@ -1,14 +1,16 @@
 //! What the boot loader handed over: the device tree, the initramfs, the arguments.
 
-use crate::{Handover, memory};
+use crate::modules::Policy;
+use crate::{Contract, Handover, memory, processor};
 use abi::sync::Lock;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use devicetree::Tree;
+use devicetree::{Node, Tree};
 use initramfs::{Archive, Entry, INDEX_PATH, Index};
-use loader::exports::ExportTable;
+use loader::Workarounds;
+use module_signature::{PublicKey, UnusableKey};
 
 /// What doesn't change between boot and power-off.
 pub struct Machine {
@@ -20,10 +22,14 @@ pub struct Machine {
     files: Vec<Entry<'static>>,
     /// Which module claims what.
     pub index: Index<'static>,
-    /// What modules may call.
-    pub exports: &'static ExportTable,
-    /// What modules must have been built with.
-    pub stamp: &'static str,
+    /// What modules are linked for.
+    pub contract: &'static Contract,
+    /// What modules are checked with.
+    pub key: Result<PublicKey, UnusableKey>,
+    /// What becomes of modules that don't pass.
+    pub policy: Policy,
+    /// Which faults of the processors to avoid.
+    pub workarounds: Workarounds,
 }
 
 static MACHINE: Lock<Option<&'static Machine>> = Lock::new(None);
@@ -47,14 +53,30 @@ impl Machine {
         self.files.iter().filter_map(name).collect()
     }
 
+    /// The parameters of a module among the arguments: names and values of `MODULE.name=value`, or of a bare
+    /// `MODULE.name`. Dashes and underscores in the module's name are the same.
+    pub fn parameters<'m>(&self, module: &'m str) -> impl Iterator<Item = (&'m str, &'m str)> + use<'m> {
+        let alike = |one: char, other: char| one == other || "-_".contains(one) && "-_".contains(other);
+        self.arguments.split_ascii_whitespace().filter_map(move |word| {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            let (owner, parameter) = name.split_once('.')?;
+            let same = owner.len() == module.len() && owner.chars().zip(module.chars()).all(|(a, b)| alike(a, b));
+            same.then_some((parameter, value))
+        })
+    }
+
     /// The value of `name=value` among the arguments; empty for a bare `name`. Of several the last counts.
     pub fn argument(&self, name: &str) -> Option<&'static str> {
-        let value = |word: &'static str| match word.split_once('=') {
-            Some((key, value)) => (key == name).then_some(value),
-            None => (word == name).then_some(""),
-        };
-        self.arguments.split_ascii_whitespace().filter_map(value).next_back()
+        argument(self.arguments, name)
     }
+}
+
+fn argument<'a>(arguments: &'a str, name: &str) -> Option<&'a str> {
+    let value = |word: &'a str| match word.split_once('=') {
+        Some((key, value)) => (key == name).then_some(value),
+        None => (word == name).then_some(""),
+    };
+    arguments.split_ascii_whitespace().filter_map(value).next_back()
 }
 
 /// Reads what was handed over. Memory must have been taken over before: the tree and the archive are reserved.
@@ -81,13 +103,25 @@ pub fn initialise(tree: Tree<'static>, handover: &Handover) -> &'static Machine 
             String::new()
         }
     };
+    let policy = Policy::parse(argument(&arguments, "module.sig")).unwrap_or_else(|sentence| {
+        log::error!("bootargs: {sentence}");
+        Policy::Enforce
+    });
+    // Modules are shared by all processors, so one that has the fault is enough. Of those that haven't been started the
+    // tree only tells the kind.
+    let is_cortex_a53 = |node: Node<'_>| node.compatible().into_iter().flatten().any(|name| name == "arm,cortex-a53");
+    let others = tree.processors().into_iter().flatten();
+    let mut others = others.filter(|other| other.identifier != processor::identifier());
+    let erratum_843419 = processor::has_erratum_843419() || others.any(|other| is_cortex_a53(other.node));
     let machine: &'static Machine = Box::leak(Box::new(Machine {
         tree,
         arguments: String::leak(arguments),
         files,
         index,
-        exports: handover.exports,
-        stamp: handover.stamp,
+        contract: handover.contract,
+        key: PublicKey::new(&handover.contract.key),
+        policy,
+        workarounds: Workarounds { erratum_843419 },
     }));
     *MACHINE.lock() = Some(machine);
     machine

@@ -59,8 +59,8 @@ struct Provider {
     state: DeviceState,
     // Boxed, because it is borrowed outside of the lock.
     object: Option<Box<Object>>,
-    /// How many have borrowed the object.
-    users: usize,
+    /// On whose behalf the object has been borrowed, each as often as it is; none for the kernel.
+    borrowers: Vec<Option<ProviderId>>,
     /// Nobody may borrow it any more.
     leaving: bool,
 }
@@ -101,7 +101,7 @@ pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState
         module: None,
         state,
         object: None,
-        users: 0,
+        borrowers: Vec::new(),
         leaving: false,
     });
     id
@@ -156,6 +156,20 @@ pub fn of_module(module: &str) -> Vec<ProviderId> {
         .collect()
 }
 
+/// The module that drives a provider, or last tried to.
+pub fn module_of(id: ProviderId) -> Option<String> {
+    REGISTRY.lock().get(id)?.module.clone()
+}
+
+/// The modules that have borrowed a provider's object; none for the kernel.
+pub fn borrowers(id: ProviderId) -> Vec<Option<String>> {
+    let borrowers = REGISTRY.lock().get(id).map_or_else(Vec::new, |provider| provider.borrowers.clone());
+    let mut modules: Vec<_> = borrowers.into_iter().map(|owner| module_of(owner?)).collect();
+    modules.sort_unstable();
+    modules.dedup();
+    modules
+}
+
 /// The children of a bus that are bound.
 pub fn bound_children(bus: ProviderId) -> Vec<ProviderId> {
     let registry = REGISTRY.lock();
@@ -187,7 +201,7 @@ pub fn withdraw(id: ProviderId) -> Result<Option<Box<Object>>> {
         let mut registry = REGISTRY.lock();
         let Some(provider) = registry.get(id) else { return Ok(None) };
         provider.leaving = true;
-        if provider.users == 0 {
+        if provider.borrowers.is_empty() {
             let object = provider.object.take();
             drop(registry);
             if let Some(object) = &object {
@@ -197,7 +211,11 @@ pub fn withdraw(id: ProviderId) -> Result<Option<Box<Object>>> {
         }
         if time::now() > deadline {
             provider.leaving = false;
-            return Err(Error::Busy(format!("{} is still borrowed by {} others", provider.name, provider.users)));
+            let name = provider.name.clone();
+            drop(registry);
+            let words = |module: Option<String>| module.map_or("the kernel".into(), |name| format!("module {name}"));
+            let borrowers: Vec<_> = borrowers(id).into_iter().map(words).collect();
+            return Err(Error::Busy(format!("{name} is still borrowed by {}", borrowers.join(", "))));
         }
         drop(registry);
         // A caller that is to end itself still has to wait for the others.
@@ -259,12 +277,12 @@ impl Borrowed {
         let mut registry = REGISTRY.lock();
         let provider = registry.get(id).filter(|provider| !provider.leaving).ok_or(Error::Gone)?;
         let object = NonNull::from(provider.object.as_deref().ok_or(Error::Gone)?);
-        provider.users += 1;
+        provider.borrowers.push(thread::owner());
         Ok(Self { id, object })
     }
 
     fn object(&self) -> &Object {
-        // SAFETY: the object is boxed and shared only; `withdraw` takes it when `users` is 0, and `self` counts.
+        // SAFETY: the object is boxed and shared only; `withdraw` takes it when nobody borrows it, and `self` counts.
         unsafe { self.object.as_ref() }
     }
 
@@ -288,7 +306,7 @@ impl Borrowed {
     /// # Errors
     /// [`Error::Gone`] when it has no such interface.
     pub unsafe fn keep(self, class: Class) -> Result<Interface<'static>> {
-        // SAFETY: the object lives until `users` is 0, and this borrow's count is only taken away by `release`.
+        // SAFETY: the object lives while it is borrowed, and this borrow is only taken back by `release`.
         let object: &'static Object = unsafe { self.object.as_ref() };
         let interface = object.provides().interface(class).ok_or(Error::Gone)?;
         core::mem::forget(self);
@@ -309,6 +327,12 @@ impl Drop for Borrowed {
 /// To be called once for each.
 pub unsafe fn release(id: ProviderId) {
     if let Some(provider) = REGISTRY.lock().get(id) {
-        provider.users = provider.users.saturating_sub(1);
+        // Another module than the one that borrowed it may give it back.
+        let current = thread::owner();
+        let own = provider.borrowers.iter().rposition(|borrower| *borrower == current);
+        let last = provider.borrowers.len().checked_sub(1);
+        if let Some(index) = own.or(last) {
+            provider.borrowers.swap_remove(index);
+        }
     }
 }

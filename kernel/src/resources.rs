@@ -4,7 +4,7 @@ use crate::machine::Machine;
 use crate::memory::space::DeviceMapping;
 use crate::memory::{dma, layout};
 use crate::registry::{self, Kind};
-use crate::{interrupt, machine, memory};
+use crate::{interrupt, machine, memory, thread};
 use abi::dma::DmaBuffer;
 use abi::kernel::MappedRegisters;
 use abi::registry::ProviderId;
@@ -192,15 +192,16 @@ pub fn allocate_dma(owner: ProviderId, size: usize, alignment: usize) -> Result<
 /// Takes back all that `owner` still holds; says so if that is anything.
 pub fn release_all(owner: ProviderId) {
     let interrupts = interrupt::release_all(owner);
+    let events = thread::destroy_events(owner);
     let mut ledger = LEDGER.lock();
     let (theirs, others) =
         core::mem::take(&mut ledger.mappings).into_iter().partition(|mapping| mapping.owner == owner);
     ledger.mappings = others;
     drop(ledger);
     let theirs: Vec<Mapping> = theirs;
-    if interrupts + theirs.len() > 0 {
+    if interrupts + events + theirs.len() > 0 {
         log::warn!(
-            "{}: its module left {interrupts} interrupts and {} register mappings behind; they are taken back",
+            "{}: its module left {interrupts} interrupts, {} register mappings and {events} events behind; they are taken back",
             registry::name(owner),
             theirs.len()
         );

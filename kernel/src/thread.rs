@@ -1,6 +1,6 @@
 //! Threads, and the events that they wait for.
 //!
-//! One processor runs them for now, in the order in which they become ready; a thread that an interrupt makes ready
+//! One processor runs them for now, in the order in which they act_for ready; a thread that an interrupt makes ready
 //! preempts the one that was interrupted.
 
 use crate::memory::space::Stack;
@@ -18,6 +18,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 type Index = usize;
 
@@ -74,6 +75,8 @@ impl Thread {
 struct EventSlot {
     generation: u32,
     live: bool,
+    /// On whose behalf it was made.
+    owner: Option<ProviderId>,
     raised: bool,
     waiters: Vec<Index>,
 }
@@ -97,6 +100,11 @@ static SCHEDULER: Lock<Scheduler> = Lock::new(Scheduler {
     events: Vec::new(),
     preempt: false,
 });
+
+/// The running thread's owner, for those who want nothing else: its number, or [`NOBODY`].
+static OWNER: AtomicU32 = AtomicU32::new(NOBODY);
+
+const NOBODY: u32 = u32::MAX;
 
 impl Scheduler {
     fn thread(&mut self, index: Index) -> &mut Thread {
@@ -197,6 +205,7 @@ fn switch(_masked: &InterruptsMasked) {
         return;
     }
     scheduler.running = next;
+    set_owner(scheduler.thread(next).owner);
     let from = &raw mut scheduler.thread(previous).context;
     let to = scheduler.thread(next).context;
     drop(scheduler);
@@ -258,7 +267,7 @@ pub fn preempt() {
     }
 }
 
-/// Runs `action` without giving way to threads that become ready, unless it waits itself.
+/// Runs `action` without giving way to threads that act_for ready, unless it waits itself.
 pub fn undisturbed<R>(action: impl FnOnce() -> R) -> R {
     SCHEDULER.lock().running().undisturbed = true;
     let result = action();
@@ -311,14 +320,22 @@ pub fn event_create() -> Signal {
     let mut scheduler = SCHEDULER.lock();
     let index = scheduler.events.iter().position(|event| !event.live).unwrap_or(scheduler.events.len());
     if index == scheduler.events.len() {
-        scheduler.events.push(EventSlot { generation: 0, live: false, raised: false, waiters: Vec::new() });
+        scheduler.events.push(EventSlot {
+            generation: 0,
+            live: false,
+            owner: None,
+            raised: false,
+            waiters: Vec::new(),
+        });
     }
+    let owner = scheduler.running().owner;
     let generation = scheduler.events.get_mut(index).map_or(0, |event| {
         event.live = true;
+        event.owner = owner;
         event.raised = false;
         event.generation
     });
-    Signal::from_raw(u64::from(generation) << 32 | index as u64)
+    signal(index, generation)
 }
 
 /// Ends an event; later signals do nothing.
@@ -330,6 +347,22 @@ pub fn event_destroy(signal: Signal) {
     for waiter in core::mem::take(&mut event.waiters) {
         scheduler.wake(waiter, false);
     }
+}
+
+/// Ends all events that were made on behalf of `owner`; returns how many.
+pub fn destroy_events(owner: ProviderId) -> usize {
+    let scheduler = SCHEDULER.lock();
+    let theirs = |(_, event): &(usize, &EventSlot)| event.live && event.owner == Some(owner);
+    let signal = |(index, event): (usize, &EventSlot)| signal(index, event.generation);
+    let signals: Vec<Signal> = scheduler.events.iter().enumerate().filter(theirs).map(signal).collect();
+    drop(scheduler);
+    signals.iter().for_each(|signal| event_destroy(*signal));
+    signals.len()
+}
+
+/// The name of the event at a place in the scheduler's list.
+fn signal(index: usize, generation: u32) -> Signal {
+    Signal::from_raw(u64::from(generation) << 32 | index as u64)
 }
 
 /// Whether an event hasn't been destroyed yet.
@@ -377,16 +410,28 @@ pub fn event_wait(signal: Signal, deadline: Option<Instant>) -> Result<Wake> {
     }
 }
 
-/// On whose behalf the running thread runs.
+/// On whose behalf the running thread runs. In an interrupt it is the thread that was interrupted.
 pub fn owner() -> Option<ProviderId> {
-    SCHEDULER.lock().running().owner
+    match OWNER.load(Ordering::Relaxed) {
+        NOBODY => None,
+        owner => Some(ProviderId::from_raw(owner)),
+    }
+}
+
+fn set_owner(owner: Option<ProviderId>) {
+    OWNER.store(owner.map_or(NOBODY, ProviderId::raw), Ordering::Relaxed);
 }
 
 /// Runs `action` on behalf of `owner`.
 pub fn on_behalf_of<R>(owner: ProviderId, action: impl FnOnce() -> R) -> R {
-    let before = SCHEDULER.lock().running().owner.replace(owner);
+    let act_for = |owner| {
+        let mut scheduler = SCHEDULER.lock();
+        set_owner(owner);
+        core::mem::replace(&mut scheduler.running().owner, owner)
+    };
+    let before = act_for(Some(owner));
     let result = action();
-    SCHEDULER.lock().running().owner = before;
+    act_for(before);
     result
 }
 

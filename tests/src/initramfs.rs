@@ -2,7 +2,7 @@
 
 use initramfs::{Archive, INDEX_PATH, Writer};
 
-use crate::{built, read};
+use crate::{built, read, signed};
 
 /// The files of an archive: those of the shipped one, and what a test makes of them.
 #[derive(Clone)]
@@ -30,10 +30,11 @@ impl Initramfs {
         self.file(&format!("modules/{name}.o"))
     }
 
-    /// Adds a module, or replaces the one of that name. Nothing loads it but `insmod`, unless the index says so.
+    /// Adds a module, signed anew, or replaces the one of that name. Nothing loads it but `insmod`, unless the index says
+    /// so.
     #[must_use]
-    pub fn with_module(self, name: &str, object: impl Into<Vec<u8>>) -> Self {
-        self.with_file(&format!("modules/{name}.o"), object.into())
+    pub fn with_module(self, name: &str, object: impl AsRef<[u8]>) -> Self {
+        self.with_file(&format!("modules/{name}.o"), signed(object.as_ref()))
     }
 
     /// Appends lines to the index: what is claimed, and the module that claims it.

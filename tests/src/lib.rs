@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 pub use device_tree::DeviceTree;
 pub use initramfs::Initramfs;
 pub use machine::{Machine, PROMPT, READY, Setup};
+use xtask::sign::Key;
 
 /// A file that `./x build` left in `out/`.
 ///
@@ -32,6 +33,33 @@ pub fn built(name: &str) -> PathBuf {
 /// When it is not there.
 pub fn test_module(name: &str) -> Vec<u8> {
     read(&built(&format!("test-modules/{name}.o")))
+}
+
+/// An object file signed with the tree's key and this version counter.
+///
+/// # Panics
+/// When the key can't be read.
+pub fn signed_with_version(object: &[u8], version: u64) -> Vec<u8> {
+    let mut key = key();
+    key.version = version;
+    key.sign(object)
+}
+
+/// An object file with the signature that `./x build` would give it.
+///
+/// # Panics
+/// When the tree's key can't be read.
+pub fn signed(object: &[u8]) -> Vec<u8> {
+    key().sign(object)
+}
+
+/// The tree's key, with the time as its version counter.
+///
+/// # Panics
+/// When it can't be read.
+pub fn key() -> Key {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    Key::development(&root).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 fn read(path: &Path) -> Vec<u8> {

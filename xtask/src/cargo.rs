@@ -45,6 +45,8 @@ pub struct ModuleCrate {
     pub package: String,
     /// Its Cargo.toml.
     pub manifest: PathBuf,
+    /// The names of the packages that it depends on.
+    pub dependencies: Vec<String>,
 }
 
 /// A library that cargo has built.
@@ -76,8 +78,7 @@ impl Workspace {
         self.root.join("out")
     }
 
-    /// The crates in these rooms of the tree that become modules: those that depend on `abi`, except libraries for
-    /// several modules, which say `[package.metadata.lockstep] library = true`.
+    /// The crates in these rooms of the tree that become modules: those that depend on `abi`.
     pub fn module_crates(&self, rooms: &[&str]) -> Result<Vec<ModuleCrate>> {
         let text = text_of(self.cargo().args(["metadata", "--no-deps", "--format-version=1"]))?;
         let metadata: Value = serde_json::from_str(&text)?;
@@ -85,13 +86,14 @@ impl Workspace {
         for package in metadata["packages"].as_array().into_iter().flatten() {
             let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
             let place = manifest.strip_prefix(&self.root).unwrap_or(manifest);
-            let uses_abi = package["dependencies"]
-                .as_array()
-                .is_some_and(|list| list.iter().any(|dependency| dependency["name"] == "abi"));
-            let library = package["metadata"]["lockstep"]["library"] == true;
-            if rooms.iter().any(|room| place.starts_with(room)) && uses_abi && !library {
+            let dependencies = package["dependencies"].as_array().into_iter().flatten();
+            let dependencies = dependencies.filter(|dependency| dependency["kind"].is_null());
+            let dependencies: Vec<_> =
+                dependencies.filter_map(|dependency| dependency["name"].as_str().map(str::to_owned)).collect();
+            if rooms.iter().any(|room| place.starts_with(room)) && dependencies.iter().any(|name| name == "abi") {
                 let word = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
-                crates.push(ModuleCrate { name: word("name"), package: word("id"), manifest: manifest.to_owned() });
+                let (name, package) = (word("name"), word("id"));
+                crates.push(ModuleCrate { name, package, manifest: manifest.to_owned(), dependencies });
             }
         }
         crates.sort_by(|one, other| one.name.cmp(&other.name));
@@ -118,6 +120,19 @@ impl Workspace {
         Ok((executable, artifacts.libraries))
     }
 
+    /// The folder of the procedural macros that the target's libraries use.
+    pub fn macros(&self) -> PathBuf {
+        self.root.join("target/release/deps")
+    }
+
+    /// Builds a program of this package for this machine, as fast and small as it gets, and returns its path.
+    pub fn build_program(&self, name: &str) -> Result<PathBuf> {
+        let mut command = self.cargo();
+        command.args(["build", "--release", MESSAGES, "--package", env!("CARGO_PKG_NAME"), "--bin", name]);
+        command.args(["--config", "profile.release.strip=true"]);
+        artifacts(&mut command)?.executable.with_context(|| format!("cargo built no program {name}"))
+    }
+
     /// `cargo` in the tree, free of flags from the environment that would change the crates' hashes.
     pub fn cargo(&self) -> Command {
         let mut command = Command::new(&self.cargo);
@@ -134,10 +149,41 @@ impl Workspace {
         command.arg(subcommand).args(TARGET_ARGUMENTS).arg("--release");
         // What rustc will one day refuse in its own library is nothing that our users can do about.
         command.args(["--config", "future-incompat-report.frequency='never'"]);
-        command.env("CARGO_TARGET_AARCH64_KERNEL_RUSTFLAGS", RUSTFLAGS.join(" "));
+        // No configuration can add to flags that are given in this way.
+        command.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
         command.env("CARGO_TARGET_AARCH64_KERNEL_LINKER", &self.linker);
         command
     }
+}
+
+/// A package outside of the tree.
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its Cargo.toml.
+    pub manifest: PathBuf,
+    /// Where cargo puts what it builds.
+    pub target: PathBuf,
+}
+
+/// The package in a folder.
+pub fn package(folder: &Path) -> Result<Package> {
+    let manifest = folder.join("Cargo.toml");
+    let manifest = manifest.canonicalize().with_context(|| format!("cannot read {}", manifest.display()))?;
+    let mut command = Command::new("cargo");
+    let text = text_of(command.current_dir(folder).args(["metadata", "--no-deps", "--format-version=1"]))?;
+    let metadata: Value = serde_json::from_str(&text)?;
+    let mut packages = metadata["packages"].as_array().into_iter().flatten();
+    let package = packages.find(|package| package["manifest_path"].as_str() == manifest.to_str());
+    let name = package.and_then(|package| package["name"].as_str());
+    let name = name.with_context(|| format!("{} has no package", manifest.display()))?.to_owned();
+    let target = metadata["target_directory"].as_str().unwrap_or_default().into();
+    Ok(Package { name, manifest, target })
+}
+
+/// Runs cargo, and returns the libraries that it has built.
+pub fn libraries(command: &mut Command) -> Result<Vec<Library>> {
+    Ok(artifacts(command.arg(MESSAGES))?.libraries)
 }
 
 /// What a command prints.

@@ -22,26 +22,67 @@ pub struct Dependency {
     pub path: PathBuf,
 }
 
-/// The crates that the rlib was compiled against, directly or through others, as rustc recorded them in it.
-///
-/// The record is kept in the folder `cache` for as long as it is newer than the rlib: reading one takes rustc some time.
-pub fn dependencies(rlib: &Path, cache: &Path) -> Result<Vec<Dependency>> {
-    let name = rlib.file_stem().with_context(|| format!("{} has no name", rlib.display()))?;
-    let kept = cache.join(name).with_extension("dependencies");
-    if files::outdated(&kept, [rlib])? {
-        let record = text_of(Command::new("rustc").arg("-Zls=root").arg(rlib))?;
-        files::write(&kept, record.as_bytes())?;
+/// What tells procedural macros from other dependencies: they run in the compiler and leave no code behind.
+const MACROS: &str = " kind MacrosOnly ";
+
+/// The compiler's records of rlibs.
+pub struct Records {
+    /// The folder where each record is kept for as long as it is newer than its rlib: reading one takes rustc some time.
+    pub cache: PathBuf,
+    /// Where the libraries are that are not beside the rlib which was compiled against them.
+    pub installed: Option<PathBuf>,
+}
+
+impl Records {
+    /// The crates that the rlib was compiled against, directly or through others, as rustc recorded them in it.
+    pub fn dependencies(&self, rlib: &Path) -> Result<Vec<Dependency>> {
+        let mut dependencies = parse(&self.record(rlib)?, rlib.parent().unwrap_or(rlib))
+            .with_context(|| format!("cannot understand what rustc -Zls=root says of {}", rlib.display()))?;
+        for dependency in &mut dependencies {
+            if let (false, Some(folder), Some(file)) =
+                (dependency.path.exists(), &self.installed, dependency.path.file_name())
+            {
+                dependency.path = folder.join(file);
+            }
+        }
+        Ok(dependencies)
     }
-    parse(&std::fs::read_to_string(&kept)?, rlib.parent().unwrap_or(rlib))
-        .with_context(|| format!("cannot understand what rustc -Zls=root says of {}", rlib.display()))
+
+    /// The files of the procedural macros that the rlib's crates use: compilers load them with those crates.
+    pub fn macros(&self, rlib: &Path) -> Result<Vec<String>> {
+        let record = self.record(rlib)?;
+        let lines = record.lines().filter(|line| line.contains(MACROS));
+        Ok(lines.filter_map(|line| line.split(' ').nth(1)).map(|stem| format!("lib{stem}.so")).collect())
+    }
+
+    /// The rlib's own strict version hash.
+    pub fn hash(&self, rlib: &Path) -> Result<String> {
+        let record = self.record(rlib)?;
+        let line = record.lines().find_map(|line| line.strip_prefix("hash ")?.split(' ').next());
+        line.map(str::to_owned).with_context(|| format!("rustc -Zls=root names no hash of {}", rlib.display()))
+    }
+
+    /// An rlib as the metadata of others would name it.
+    pub fn itself(&self, name: &str, rlib: &Path) -> Result<Dependency> {
+        Ok(Dependency { name: name.to_owned(), hash: self.hash(rlib)?, path: rlib.to_owned() })
+    }
+
+    fn record(&self, rlib: &Path) -> Result<String> {
+        let name = rlib.file_stem().with_context(|| format!("{} has no name", rlib.display()))?;
+        let kept = self.cache.join(name).with_extension("dependencies");
+        if files::outdated(&kept, [rlib])? {
+            let record = text_of(Command::new("rustc").arg("-Zls=root").arg(rlib))?;
+            files::write(&kept, record.as_bytes())?;
+        }
+        std::fs::read_to_string(&kept).with_context(|| format!("cannot read {}", kept.display()))
+    }
 }
 
 /// Reads lines such as `4 abi-d6dbff1a3c932714 hash 994b1fc5… host_hash None kind Unconditional public`.
 fn parse(record: &str, folder: &Path) -> Result<Vec<Dependency>> {
     let (_, list) = record.split_once("=External Dependencies=\n").context("it has no list of dependencies")?;
     let mut dependencies = Vec::new();
-    // Procedural macros run in the compiler and leave no code behind.
-    let is_code = |line: &&str| !line.contains(" kind MacrosOnly ");
+    let is_code = |line: &&str| !line.contains(MACROS);
     for line in list.lines().take_while(|line| !line.is_empty()).filter(is_code) {
         let words: Vec<_> = line.split(' ').collect();
         let [_, stem, "hash", hash, ..] = words.as_slice() else { anyhow::bail!("the line {line:?}") };
@@ -64,17 +105,27 @@ pub struct GlobalSymbol {
 pub fn global_symbols(rlib: &Path) -> Result<Vec<GlobalSymbol>> {
     let contents = std::fs::read(rlib).with_context(|| format!("cannot read {}", rlib.display()))?;
     let mut symbols = Vec::new();
-    for member in ArchiveFile::parse(contents.as_slice())?.members() {
-        let member = member?;
-        if !member.name().ends_with(b".o") {
-            continue;
-        }
-        let elf = ElfFile64::<LittleEndian>::parse(member.data(contents.as_slice())?)?;
+    for (_, object) in objects(&contents)? {
+        let elf = ElfFile64::<LittleEndian>::parse(object)?;
         for symbol in elf.symbols().filter(|symbol| symbol.is_global() && !symbol.is_weak()) {
             symbols.push(GlobalSymbol { name: symbol.name()?.to_owned(), defined: !symbol.is_undefined() });
         }
     }
     Ok(symbols)
+}
+
+/// The object files in an rlib, or another archive, with their names.
+pub fn objects(archive: &[u8]) -> Result<Vec<(String, &[u8])>> {
+    let mut objects = Vec::new();
+    for member in ArchiveFile::parse(archive)?.members() {
+        let member = member?;
+        let name = String::from_utf8_lossy(member.name()).into_owned();
+        // An rlib's other member, lib.rmeta, is rustc's metadata.
+        if name.ends_with(".o") {
+            objects.push((name, member.data(archive)?));
+        }
+    }
+    Ok(objects)
 }
 
 #[cfg(test)]

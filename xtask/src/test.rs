@@ -16,8 +16,11 @@ const SYSTEM: &str = "tests";
 
 /// Runs all checks, the quick ones first, and ends at the first that fails.
 pub fn test(workspace: &Workspace) -> Result<()> {
-    let modules: Vec<String> =
-        workspace.module_crates(&["drivers", "services", "tests"])?.into_iter().map(|module| module.package).collect();
+    let modules: Vec<String> = workspace
+        .module_crates(&["drivers", "services", "tests/modules"])?
+        .into_iter()
+        .map(|module| module.package)
+        .collect();
 
     step("format", workspace.cargo().args(["fmt", "--all", "--check"]))?;
 

@@ -258,7 +258,9 @@ mod tests {
     const RECEIVE_AND_TIMEOUT: u32 = 1 << 4 | 1 << 6;
 
     fn probe(node: &FakeNode, properties: &[(&str, u32)]) -> Pl011 {
-        let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), value.to_be_bytes().to_vec()));
+        let properties = properties
+            .iter()
+            .map(|(name, value)| abi::Property { name: (*name).to_owned(), value: value.to_be_bytes().to_vec() });
         let tree = Node::new("/pl011@9000000".to_owned(), "arm,pl011".to_owned(), properties.collect());
         Pl011::probe(&tree, &mut node.resources()).unwrap()
     }

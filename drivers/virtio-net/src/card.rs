@@ -77,11 +77,12 @@ pub struct Card {
 }
 
 impl Card {
-    /// Gives the card, which has its two queues, memory for all the frames that it may receive, and starts it.
+    /// Gives the card, which has its two queues, memory for all the frames that it may receive, and starts it. No packet
+    /// has more than `mtu_limit` bytes.
     ///
     /// # Errors
     /// [`Error::Unsupported`] or [`Error::Device`] when its features or its configuration make it of no use.
-    pub fn start(device: Device<QUEUE_SIZE>, features: Features, dma: Dma) -> Result<Self> {
+    pub fn start(device: Device<QUEUE_SIZE>, features: Features, dma: Dma, mtu_limit: u16) -> Result<Self> {
         if !features.contains(Features::MAC) {
             return Err(Error::Unsupported("a card without an address of its own".to_owned()));
         }
@@ -99,7 +100,9 @@ impl Card {
         if mtu < SMALLEST_MTU {
             return Err(Error::Device(format!("it claims that a packet may have {mtu} bytes at most")));
         }
-        let mtu = usize::from(mtu);
+        // What arrives may be as long as the card allows, whatever is sent (section 5.1.6.3.1).
+        let size = usize::from(mtu) + ETHERNET_HEADER;
+        let mtu = usize::from(mtu.min(mtu_limit));
         // The last field, `num_buffers`, came with version 1.
         let header = if features.contains(Features::VERSION_1) { 12 } else { 10 };
         let mut card = Self {
@@ -111,7 +114,7 @@ impl Card {
             device,
             dma,
             header,
-            size: (header + ETHERNET_HEADER + mtu).next_multiple_of(ALIGNMENT),
+            size: (header + size).next_multiple_of(ALIGNMENT),
             spare: Vec::with_capacity(QUEUE_SIZE),
             awaited: false,
             knows_link: features.contains(Features::STATUS),

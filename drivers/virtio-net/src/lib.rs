@@ -14,7 +14,15 @@ use abi::prelude::*;
 use card::{Card, Features};
 use virtio::{Device, DeviceType};
 
-abi::driver!(VirtioNet: NetworkDevice, compatible = ["virtio,device1"], summary = "Virtio network card");
+abi::driver!(
+    VirtioNet: NetworkDevice,
+    compatible = ["virtio,device1"],
+    summary = "Virtio network card",
+    parameters = {
+        /// Upper limit for the longest packet, in bytes; a card may set a lower one
+        mtu: u16 in 68..=65535 = 65535,
+    },
+);
 
 struct VirtioNet {
     card: Lock<Card>,
@@ -29,7 +37,7 @@ impl Driver for VirtioNet {
         let (mut device, features) = Device::open(resources, DeviceType::Network, Features::all())?;
         device.add_queue()?;
         device.add_queue()?;
-        let card = Card::start(device, features, resources.dma())?;
+        let card = Card::start(device, features, resources.dma(), parameters::mtu())?;
         Ok(Self { mac_address: card.mac_address, mtu: card.mtu, card: Lock::new(card), _interrupt: interrupt })
     }
 

@@ -3,6 +3,8 @@
 //! Specification: Virtual I/O Device (VIRTIO) Version 1.3; sections named below are its.
 #![cfg_attr(not(test), no_std)]
 
+abi::library!(summary = "What the drivers of virtio devices share");
+
 mod device;
 mod memory;
 #[cfg(test)]

@@ -3,14 +3,12 @@
 use alloc::{borrow::Cow, vec::Vec};
 use core::ops::Range;
 
-use xmas_elf::{
-    sections::ShType,
-    symbol_table::{Binding, Entry, Entry64, Type},
-};
+use object::elf;
 
 use crate::{
     Layout, Object, Permission, Segments,
-    object::{Definition, printable},
+    object::printable,
+    symbols::{Definition, SymbolEntry},
 };
 
 /// A module that has been linked.
@@ -32,8 +30,10 @@ pub struct Figures {
     pub imports: usize,
     /// Relocations applied.
     pub relocations: usize,
-    /// Veneers written.
+    /// Veneers written for branches.
     pub veneers: usize,
+    /// Instructions replaced because of erratum 843419, some of them by way of a veneer.
+    pub erratum_fixes: usize,
     /// Entries written to the global offset table.
     pub offset_table_entries: usize,
 }
@@ -49,6 +49,8 @@ pub struct Symbol<'a> {
     pub size: u64,
     /// The permission of the segment in which it is; `None` for an absolute symbol.
     pub permission: Option<Permission>,
+    /// Whether a definition elsewhere that is not weak counts before this one.
+    pub weak: bool,
 }
 
 /// A section of the object in memory.
@@ -68,22 +70,22 @@ impl<'a> Linked<'a> {
         self.symbols().find(|symbol| symbol.name == name)
     }
 
-    /// The symbols that the module defines for others. What reaches beyond its section is left out.
+    /// The symbols that the module defines for others, in the order of the file: not those that are hidden, nor what
+    /// reaches beyond its section.
     pub fn symbols(&self) -> impl Iterator<Item = Symbol<'a>> {
-        let globals = self.object.symbols().iter().enumerate().skip(self.object.first_global());
-        globals.filter_map(|(index, symbol)| {
-            let kind = symbol.get_type();
-            if symbol.get_binding() == Ok(Binding::Local) || matches!(kind, Ok(Type::Section | Type::File | Type::Tls))
-            {
+        self.object.symbols().globals().filter_map(|(index, symbol)| {
+            let hidden = matches!(symbol.record.st_visibility(), elf::STV_HIDDEN | elf::STV_INTERNAL);
+            if hidden || matches!(symbol.record.st_type(), elf::STT_SECTION | elf::STT_FILE | elf::STT_TLS) {
                 return None;
             }
-            if let Definition::Section(section) = self.object.definition(index, symbol)? {
-                let size = self.object.section_at(section)?.header.size();
+            if let Definition::Section(section) = symbol.definition {
+                let size = self.object.section_at(section)?.size();
                 symbol.value().checked_add(symbol.size()).filter(|&end| end <= size)?;
             }
-            let (address, permission) = locate(&self.object, self.layout, &self.addresses, index, symbol)?;
-            let name = str::from_utf8(self.object.symbol_name(symbol)).ok()?;
-            Some(Symbol { name, address, size: symbol.size(), permission })
+            let (address, permission) = locate(self.layout, &self.addresses, index, &symbol)?;
+            let name = str::from_utf8(symbol.name()).ok()?;
+            let weak = symbol.record.st_bind() == elf::STB_WEAK;
+            Some(Symbol { name, address, size: symbol.size(), permission, weak })
         })
     }
 
@@ -95,7 +97,7 @@ impl<'a> Linked<'a> {
             Some(PlacedSection {
                 name: printable(section.name()),
                 address: self.addresses[placement.permission] + placement.offset as u64,
-                size: section.header.size(),
+                size: section.size(),
             })
         })
     }
@@ -126,24 +128,24 @@ impl<'a> Linked<'a> {
 /// The function that holds the byte at `offset` of [`Permission::Execute`], for backtraces: its name, as the compiler
 /// mangled it, and how far into it the byte is. `layout` must be the object's own.
 pub fn function_at<'a>(object: &Object<'a>, layout: &Layout, offset: usize) -> Option<(&'a str, usize)> {
-    let functions = object.symbols().iter().enumerate().filter(|(_, symbol)| symbol.get_type() == Ok(Type::Func));
-    functions.into_iter().find_map(|(index, symbol)| {
-        let (start, permission) = locate(object, layout, &Segments::default(), index, symbol)?;
-        let into = (offset as u64).checked_sub(start).filter(|&into| into < symbol.size())?;
-        let name = str::from_utf8(object.symbol_name(symbol)).ok()?;
-        (permission == Some(Permission::Execute)).then_some((name, into as usize))
-    })
+    object.symbols().iter().filter(|(_, symbol)| symbol.record.st_type() == elf::STT_FUNC).find_map(
+        |(index, symbol)| {
+            let (start, permission) = locate(layout, &Segments::default(), index, &symbol)?;
+            let into = (offset as u64).checked_sub(start).filter(|&into| into < symbol.size())?;
+            let name = str::from_utf8(symbol.name()).ok()?;
+            (permission == Some(Permission::Execute)).then_some((name, into as usize))
+        },
+    )
 }
 
 /// Where a symbol of this module is. `None` when it is not in this module, or in a section that is not loaded.
 pub(crate) fn locate(
-    object: &Object<'_>,
     layout: &Layout,
     addresses: &Segments<u64>,
     index: usize,
-    symbol: &Entry64,
+    symbol: &SymbolEntry<'_>,
 ) -> Option<(u64, Option<Permission>)> {
-    let (permission, offset) = match object.definition(index, symbol)? {
+    let (permission, offset) = match symbol.definition {
         Definition::Undefined => return None,
         Definition::Absolute => return Some((symbol.value(), None)),
         Definition::Common => (Permission::Write, layout.common(index)? as u64),
@@ -157,11 +159,14 @@ pub(crate) fn locate(
 
 /// The contents of the relocated sections `.init_array`.
 pub(crate) fn initializers(object: &Object<'_>, layout: &Layout, read: &[u8]) -> Vec<u64> {
-    let arrays = layout.order().iter().filter_map(|&index| {
-        let section = object.section_at(index)?;
-        (section.header.get_type() == Ok(ShType::InitArray)).then_some(())?;
-        let offset = layout.placement(index)?.offset;
-        read.get(offset..offset + section.header.size() as usize)
-    });
-    arrays.flat_map(|array| array.as_chunks().0).map(|&function| u64::from_le_bytes(function)).collect()
+    let arrays = || {
+        layout.order().iter().filter_map(|&index| {
+            let section = object.section_at(index).filter(|section| section.kind() == elf::SHT_INIT_ARRAY)?;
+            let offset = layout.placement(index)?.offset;
+            read.get(offset..offset + section.size() as usize)
+        })
+    };
+    let mut functions = Vec::with_capacity(arrays().map(|array| array.len() / 8).sum());
+    functions.extend(arrays().flat_map(|array| array.as_chunks().0).map(|&function| u64::from_le_bytes(function)));
+    functions
 }

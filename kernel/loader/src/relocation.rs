@@ -1,5 +1,7 @@
 //! The static relocations of AArch64 ELF64 (AAELF64, "Static AArch64 relocations"), as one table.
 
+use object::elf::{self, RelocationType};
+
 /// How one type of relocation is computed, checked and written.
 pub(crate) struct Relocation {
     /// The name without `R_AARCH64_`.
@@ -34,6 +36,8 @@ pub(crate) enum Formula {
     Entry,
     /// G - P
     EntryRelative,
+    /// G - P + A
+    EntryRelativePlus,
     /// Page(G) - Page(P)
     EntryPage,
     /// G - GOT
@@ -53,6 +57,9 @@ pub(crate) enum Field {
     Data64,
     /// An instruction's field of `width` bits at bit `position`, which counts in units of 1 << `scale` bytes.
     Scaled { scale: u8, width: u8, position: u8 },
+    /// The 12-bit field of ADD, or of a load or store of 1 << `scale` bytes, which counts in units of as many: the low
+    /// 12 bits of the value.
+    Low { scale: u8 },
     /// The 21-bit field of ADR and ADRP, split in two: bits 20 to 0 of the value shifted right by `shift`.
     Address { shift: u8 },
     /// The 16-bit field of MOVZ, MOVN and MOVK: bits 15 to 0 of the value shifted right by `shift`.
@@ -82,25 +89,20 @@ pub(crate) struct Unsupported {
 
 impl Relocation {
     /// The relocation with this number; `None` for the one that does nothing.
-    pub(crate) fn find(number: u32) -> Result<Option<&'static Self>, Unsupported> {
-        if let Some(Some(relocation)) = number.checked_sub(FIRST).and_then(|index| TABLE.get(index as usize)) {
+    pub(crate) fn find(number: RelocationType) -> Result<Option<&'static Self>, Unsupported> {
+        if let Some(Some(relocation)) = number.0.checked_sub(FIRST).and_then(|index| TABLE.get(index as usize)) {
             return Ok(Some(relocation));
         }
-        // 256 is an older number of the same.
-        if matches!(number, 0 | 256) {
-            return Ok(None);
-        }
-        let named = |names: &[&'static str], first: u32| names.get(number.checked_sub(first)? as usize).copied();
-        if let Some(name) = named(&THREAD_LOCAL, 512) {
-            return Err(Unsupported { name: Some(name), reason: "modules have no thread-local storage" });
-        }
-        if let Some(name) = named(&DYNAMIC, 1024) {
-            return Err(Unsupported {
-                name: Some(name),
-                reason: "it belongs into files that have already been linked",
-            });
-        }
-        Err(Unsupported { name: None, reason: "no static relocation of AArch64 has this number" })
+        let reason = match number.0 {
+            // 256 is an older number of the same.
+            0 | 256 => return Ok(None),
+            512..=573 => "modules have no thread-local storage",
+            580..=594 => "modules have no signed pointers",
+            1024..=1032 => "it belongs into files that have already been linked",
+            _ => return Err(Unsupported { name: None, reason: "no static relocation of AArch64 has this number" }),
+        };
+        let name = elf::NAMES_R_AARCH64.name(number).and_then(|name| name.strip_prefix("R_AARCH64_"));
+        Err(Unsupported { name, reason })
     }
 
     /// Whether `value` is in the relocation's range.
@@ -118,13 +120,10 @@ impl Relocation {
             Field::Data32 => *chunk(place)? = (value as u32).to_le_bytes(),
             Field::Data64 => *chunk(place)? = value.to_le_bytes(),
             Field::Scaled { scale, width, position } => {
-                let unit = 1 << scale;
-                if value & (unit - 1) != 0 {
-                    return Err(Misfit::Misaligned(unit as u64));
-                }
                 let mask = (1 << width) - 1;
-                edit(place, mask << position, ((value >> scale) as u32 & mask) << position)?;
+                edit(place, mask << position, (in_units(value, scale)? as u32 & mask) << position)?;
             }
+            Field::Low { scale } => edit(place, 0xfff << 10, (in_units(value & 0xfff, scale)? as u32) << 10)?,
             Field::Address { shift } => {
                 let value = (value >> shift) as u32;
                 edit(place, 0x60ff_ffe0, (value & 3) << 29 | (value >> 2 & 0x7_ffff) << 5)?;
@@ -154,6 +153,12 @@ const MOVE_KEEP: u32 = 1 << 29;
 /// The bit that tells MOVZ from MOVN.
 const MOVE_ZERO: u32 = 1 << 30;
 
+/// A value in units of 1 << `scale` bytes.
+fn in_units(value: i64, scale: u8) -> Result<i64, Misfit> {
+    let unit = 1 << scale;
+    if value & (unit - 1) != 0 { Err(Misfit::Misaligned(unit as u64)) } else { Ok(value >> scale) }
+}
+
 /// The first bytes of `place`.
 fn chunk<const N: usize>(place: &mut [u8]) -> Result<&mut [u8; N], Misfit> {
     place.first_chunk_mut().ok_or(Misfit::OutOfBounds)
@@ -166,7 +171,23 @@ fn edit(place: &mut [u8], mask: u32, bits: u32) -> Result<(), Misfit> {
     Ok(())
 }
 
+impl Formula {
+    /// Whether a symbol that is weak and nowhere counts as being at the place (AAELF64, "Weak References").
+    pub(crate) fn is_relative(self) -> bool {
+        matches!(self, Self::Relative | Self::Function | Self::Page)
+    }
+
+    /// Whether the formula asks for an entry in the global offset table.
+    pub(crate) fn needs_entry(self) -> bool {
+        use Formula::*;
+        matches!(self, Entry | EntryRelative | EntryRelativePlus | EntryPage | EntryFromTable | EntryFromTablePage)
+    }
+}
+
 impl Field {
+    /// The field of ADRP.
+    pub(crate) const PAGE: Self = Self::Address { shift: 12 };
+
     /// Whether the field is one of an instruction, and so has to be at a multiple of four.
     pub(crate) fn is_instruction(self) -> bool {
         !matches!(self, Self::Data16 | Self::Data32 | Self::Data64)
@@ -194,11 +215,6 @@ const fn either(bits: u32) -> Range {
     (signed(bits).0, unsigned(bits).1)
 }
 
-/// A field of ADD or of a load or store that holds the low 12 bits of an address in units of 1 << `scale` bytes.
-const fn low12(scale: u8) -> Field {
-    Field::Scaled { scale, width: 12 - scale, position: 10 }
-}
-
 /// The 12-bit field of a load of eight bytes, which holds bits 14 to 3 of an offset.
 const LOW15: Field = Field::Scaled { scale: 3, width: 12, position: 10 };
 
@@ -212,7 +228,7 @@ const FIRST: u32 = 257;
 
 /// The relocations by number, less [`FIRST`].
 static TABLE: [Option<Relocation>; 316 - FIRST as usize] = {
-    use Field::{Address, Data16, Data32, Data64, Move, SignedMove};
+    use Field::{Address, Data16, Data32, Data64, Low, Move, SignedMove};
     use Formula::*;
 
     const NONE: Option<Relocation> = None;
@@ -225,8 +241,8 @@ static TABLE: [Option<Relocation>; 316 - FIRST as usize] = {
         new("ABS32", Absolute, either(32), Data32),
         new("ABS16", Absolute, either(16), Data16),
         new("PREL64", Relative, ANY, Data64),
-        new("PREL32", Relative, either(32), Data32),
-        new("PREL16", Relative, either(16), Data16),
+        new("PREL32", Relative, signed(32), Data32),
+        new("PREL16", Relative, signed(16), Data16),
         // 263: groups of moves, absolute
         new("MOVW_UABS_G0", Absolute, unsigned(16), Move { shift: 0 }),
         new("MOVW_UABS_G0_NC", Absolute, ANY, Move { shift: 0 }),
@@ -241,10 +257,10 @@ static TABLE: [Option<Relocation>; 316 - FIRST as usize] = {
         // 273: addresses relative to the place, and their low bits
         new("LD_PREL_LO19", Relative, signed(21), words(19, 5)),
         new("ADR_PREL_LO21", Relative, signed(21), Address { shift: 0 }),
-        new("ADR_PREL_PG_HI21", Page, signed(33), Address { shift: 12 }),
-        new("ADR_PREL_PG_HI21_NC", Page, ANY, Address { shift: 12 }),
-        new("ADD_ABS_LO12_NC", Absolute, ANY, low12(0)),
-        new("LDST8_ABS_LO12_NC", Absolute, ANY, low12(0)),
+        new("ADR_PREL_PG_HI21", Page, signed(33), Field::PAGE),
+        new("ADR_PREL_PG_HI21_NC", Page, ANY, Field::PAGE),
+        new("ADD_ABS_LO12_NC", Absolute, ANY, Low { scale: 0 }),
+        new("LDST8_ABS_LO12_NC", Absolute, ANY, Low { scale: 0 }),
         // 279: control flow
         new("TSTBR14", Relative, signed(16), words(14, 5)),
         new("CONDBR19", Relative, signed(21), words(19, 5)),
@@ -252,9 +268,9 @@ static TABLE: [Option<Relocation>; 316 - FIRST as usize] = {
         new("JUMP26", Branch, signed(28), words(26, 0)),
         new("CALL26", Branch, signed(28), words(26, 0)),
         // 284: low bits of addresses
-        new("LDST16_ABS_LO12_NC", Absolute, ANY, low12(1)),
-        new("LDST32_ABS_LO12_NC", Absolute, ANY, low12(2)),
-        new("LDST64_ABS_LO12_NC", Absolute, ANY, low12(3)),
+        new("LDST16_ABS_LO12_NC", Absolute, ANY, Low { scale: 1 }),
+        new("LDST32_ABS_LO12_NC", Absolute, ANY, Low { scale: 2 }),
+        new("LDST64_ABS_LO12_NC", Absolute, ANY, Low { scale: 3 }),
         // 287: groups of moves, relative to the place
         new("MOVW_PREL_G0", Relative, signed(17), SignedMove { shift: 0 }),
         new("MOVW_PREL_G0_NC", Relative, ANY, Move { shift: 0 }),
@@ -268,7 +284,7 @@ static TABLE: [Option<Relocation>; 316 - FIRST as usize] = {
         NONE,
         NONE,
         NONE,
-        new("LDST128_ABS_LO12_NC", Absolute, ANY, low12(4)),
+        new("LDST128_ABS_LO12_NC", Absolute, ANY, Low { scale: 4 }),
         // 300: the global offset table
         new("MOVW_GOTOFF_G0", EntryFromTable, signed(17), SignedMove { shift: 0 }),
         new("MOVW_GOTOFF_G0_NC", EntryFromTable, ANY, Move { shift: 0 }),
@@ -281,81 +297,11 @@ static TABLE: [Option<Relocation>; 316 - FIRST as usize] = {
         new("GOTREL32", FromTable, signed(32), Data32),
         new("GOT_LD_PREL19", EntryRelative, signed(21), words(19, 5)),
         new("LD64_GOTOFF_LO15", EntryFromTable, unsigned(15), LOW15),
-        new("ADR_GOT_PAGE", EntryPage, signed(33), Address { shift: 12 }),
-        new("LD64_GOT_LO12_NC", Entry, ANY, low12(3)),
+        new("ADR_GOT_PAGE", EntryPage, signed(33), Field::PAGE),
+        new("LD64_GOT_LO12_NC", Entry, ANY, Low { scale: 3 }),
         new("LD64_GOTPAGE_LO15", EntryFromTablePage, unsigned(15), LOW15),
         // 314: data again
         new("PLT32", Function, signed(32), Data32),
-        new("GOTPCREL32", EntryRelative, signed(32), Data32),
+        new("GOTPCREL32", EntryRelativePlus, signed(32), Data32),
     ]
 };
-
-/// The names of the relocations of thread-local storage, from number 512.
-static THREAD_LOCAL: [&str; 62] = [
-    "TLSGD_ADR_PREL21",
-    "TLSGD_ADR_PAGE21",
-    "TLSGD_ADD_LO12_NC",
-    "TLSGD_MOVW_G1",
-    "TLSGD_MOVW_G0_NC",
-    "TLSLD_ADR_PREL21",
-    "TLSLD_ADR_PAGE21",
-    "TLSLD_ADD_LO12_NC",
-    "TLSLD_MOVW_G1",
-    "TLSLD_MOVW_G0_NC",
-    "TLSLD_LD_PREL19",
-    "TLSLD_MOVW_DTPREL_G2",
-    "TLSLD_MOVW_DTPREL_G1",
-    "TLSLD_MOVW_DTPREL_G1_NC",
-    "TLSLD_MOVW_DTPREL_G0",
-    "TLSLD_MOVW_DTPREL_G0_NC",
-    "TLSLD_ADD_DTPREL_HI12",
-    "TLSLD_ADD_DTPREL_LO12",
-    "TLSLD_ADD_DTPREL_LO12_NC",
-    "TLSLD_LDST8_DTPREL_LO12",
-    "TLSLD_LDST8_DTPREL_LO12_NC",
-    "TLSLD_LDST16_DTPREL_LO12",
-    "TLSLD_LDST16_DTPREL_LO12_NC",
-    "TLSLD_LDST32_DTPREL_LO12",
-    "TLSLD_LDST32_DTPREL_LO12_NC",
-    "TLSLD_LDST64_DTPREL_LO12",
-    "TLSLD_LDST64_DTPREL_LO12_NC",
-    "TLSIE_MOVW_GOTTPREL_G1",
-    "TLSIE_MOVW_GOTTPREL_G0_NC",
-    "TLSIE_ADR_GOTTPREL_PAGE21",
-    "TLSIE_LD64_GOTTPREL_LO12_NC",
-    "TLSIE_LD_GOTTPREL_PREL19",
-    "TLSLE_MOVW_TPREL_G2",
-    "TLSLE_MOVW_TPREL_G1",
-    "TLSLE_MOVW_TPREL_G1_NC",
-    "TLSLE_MOVW_TPREL_G0",
-    "TLSLE_MOVW_TPREL_G0_NC",
-    "TLSLE_ADD_TPREL_HI12",
-    "TLSLE_ADD_TPREL_LO12",
-    "TLSLE_ADD_TPREL_LO12_NC",
-    "TLSLE_LDST8_TPREL_LO12",
-    "TLSLE_LDST8_TPREL_LO12_NC",
-    "TLSLE_LDST16_TPREL_LO12",
-    "TLSLE_LDST16_TPREL_LO12_NC",
-    "TLSLE_LDST32_TPREL_LO12",
-    "TLSLE_LDST32_TPREL_LO12_NC",
-    "TLSLE_LDST64_TPREL_LO12",
-    "TLSLE_LDST64_TPREL_LO12_NC",
-    "TLSDESC_LD_PREL19",
-    "TLSDESC_ADR_PREL21",
-    "TLSDESC_ADR_PAGE21",
-    "TLSDESC_LD64_LO12",
-    "TLSDESC_ADD_LO12",
-    "TLSDESC_OFF_G1",
-    "TLSDESC_OFF_G0_NC",
-    "TLSDESC_LDR",
-    "TLSDESC_ADD",
-    "TLSDESC_CALL",
-    "TLSLE_LDST128_TPREL_LO12",
-    "TLSLE_LDST128_TPREL_LO12_NC",
-    "TLSLD_LDST128_DTPREL_LO12",
-    "TLSLD_LDST128_DTPREL_LO12_NC",
-];
-
-/// The names of the dynamic relocations, from number 1024.
-static DYNAMIC: [&str; 9] =
-    ["COPY", "GLOB_DAT", "JUMP_SLOT", "RELATIVE", "TLS_DTPMOD", "TLS_DTPREL", "TLS_TPREL", "TLSDESC", "IRELATIVE"];

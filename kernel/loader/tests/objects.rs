@@ -5,7 +5,7 @@
 mod common;
 
 use common::{ADDRESSES, Linker, Module, compile};
-use loader::{Image, Layout, Object, function_at};
+use loader::{Layout, Object, Workarounds, function_at};
 
 const DRIVER: &str = include_str!("driver.c");
 
@@ -77,9 +77,8 @@ fn a_backtrace_finds_the_function_at_each_of_its_instructions() {
     let source = ".text\n nop\n.type first, %function\nfirst: nop\n nop\n.size first, . - first\n nop\n\
                   .section .text.b, \"ax\"\n.global second\n.type second, %function\nsecond: ret\n.size second, . - second\n";
     let object = compile("functions.s", source, &[]);
-    let image = Image::new(&object).unwrap();
-    let object = Object::parse(&image).unwrap();
-    let layout = Layout::new(&object).unwrap();
+    let object = Object::parse(&object).unwrap();
+    let layout = Layout::new(&object, Workarounds::default()).unwrap();
     let found: Vec<_> = (0..20).step_by(4).map(|offset| function_at(&object, &layout, offset)).collect();
     assert_eq!(found, [None, Some(("first", 0)), Some(("first", 4)), None, Some(("second", 0))]);
     assert_eq!(function_at(&object, &layout, 1 << 30), None);
@@ -284,7 +283,7 @@ fn an_object_is_read_at_any_address() {
     let mut buffer = vec![0; object.len() + 16];
     for start in 0..16 {
         buffer[start..start + object.len()].copy_from_slice(&object);
-        assert_eq!(Module::load(&buffer[start..start + object.len()], resolve).unwrap(), expected);
+        assert!(Module::load(&buffer[start..start + object.len()], resolve).unwrap() == expected);
     }
 }
 

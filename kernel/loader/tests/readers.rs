@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use common::compile;
 use loader::{
-    Error, Image, Object,
+    Error, Object,
     exports::{Export, ExportTable, arrange},
     modinfo::ModuleInformation,
 };
@@ -16,8 +16,7 @@ use loader::{
 /// What `source` in section `.modinfo` says.
 fn information(source: &str, read: impl FnOnce(Result<ModuleInformation<'_>, Error>)) {
     let bytes = compile("modinfo.s", source, &[]);
-    let image = Image::new(&bytes).unwrap();
-    read(ModuleInformation::of(&Object::parse(&image).unwrap()));
+    read(ModuleInformation::of(&Object::parse(&bytes).unwrap()));
 }
 
 #[test]

@@ -4,7 +4,7 @@ pub mod cache;
 pub mod context;
 pub mod exceptions;
 
-use aarch64_cpu::registers::{MPIDR_EL1, Readable};
+use aarch64_cpu::registers::{MIDR_EL1, MPIDR_EL1, Readable};
 use abi::sync::InterruptsMasked;
 
 core::arch::global_asm!(include_str!("bytes.s"));
@@ -12,6 +12,20 @@ core::arch::global_asm!(include_str!("bytes.s"));
 /// Which processor this is: the affinity fields of MPIDR_EL1 (Arm ARM D24.2.118), as the device tree's `reg` has them.
 pub fn identifier() -> u64 {
     MPIDR_EL1.get() & 0xff_00ff_ffff
+}
+
+/// Whether this processor may compute a wrong address after an ADRP in the last two words of a page (Arm Cortex-A53 MPCore
+/// Software Developers Errata Notice, 843419): up to r0p4, and there unless REVIDR_EL1 says that it was mended.
+pub fn has_erratum_843419() -> bool {
+    const CORTEX_A53: u64 = 0x410f_d030;
+    const MENDED: u64 = 1 << 8;
+    let (model, revision) = (MIDR_EL1.get() & 0xffff_fff0, MIDR_EL1.get() & 0xf);
+    let revision_details: u64;
+    // SAFETY: the register can be read at EL1 on every processor, and reading has no effect.
+    unsafe {
+        core::arch::asm!("mrs {}, revidr_el1", out(reg) revision_details, options(nomem, nostack, preserves_flags));
+    }
+    model == CORTEX_A53 && (revision < 4 || revision == 4 && revision_details & MENDED == 0)
 }
 
 /// Stops this processor for good.

@@ -39,15 +39,15 @@ const COMMANDS: &[Command] = &[
     Command { name: "dmesg", arguments: "", summary: "show the kernel's log", run: system::dmesg },
     Command { name: "free", arguments: "", summary: "show how the memory is used, in KiB", run: system::free },
     Command { name: "help", arguments: "", summary: "show this list", run: help },
-    Command { name: "insmod", arguments: "MODULE", summary: "load a module and bind its devices", run: modules::insmod },
+    Command { name: "insmod", arguments: "MODULE [NAME=VALUE...]", summary: "load a module with parameters and bind its devices", run: modules::insmod },
     Command { name: "ip", arguments: "[addr]", summary: "show the network interfaces and their addresses", run: network::ip },
     Command { name: "lsdev", arguments: "", summary: "list the devices and what drives them", run: modules::lsdev },
     Command { name: "lsmod", arguments: "", summary: "list the loaded modules", run: modules::lsmod },
-    Command { name: "modinfo", arguments: "MODULE", summary: "show what a module says of itself", run: modules::modinfo },
+    Command { name: "modinfo", arguments: "[-v] [MODULE]", summary: "show what a module says of itself; -v: and what loading it took", run: modules::modinfo },
     Command { name: "ping", arguments: "ADDRESS [-c COUNT]", summary: "ask a host for echo replies; Ctrl-C stops", run: network::ping },
     Command { name: "poweroff", arguments: "", summary: "switch the machine off", run: system::poweroff },
     Command { name: "reboot", arguments: "", summary: "reset the machine", run: system::reboot },
-    Command { name: "rmmod", arguments: "MODULE", summary: "release a module's devices and unload it", run: modules::rmmod },
+    Command { name: "rmmod", arguments: "[--force] MODULE", summary: "unload a module; --force: and what can't do without it", run: modules::rmmod },
     Command { name: "uptime", arguments: "", summary: "show the time since reset", run: system::uptime },
 ];
 

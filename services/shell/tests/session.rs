@@ -8,7 +8,7 @@ use abi::internet::{InterfaceStatus, Internet, Origin};
 use abi::log::Level;
 use abi::network::{MacAddress, Statistics};
 use abi::power::Power;
-use abi::system::{DeviceState, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+use abi::system::{DeviceState, DeviceStatus, LoadReport, LoadStep, LogRecord, MemoryStatus, ModuleStatus};
 use abi::{Class, Error, Interface};
 use fake_kernel::{Session, expect_sleep, machine, publish, wait_until, withdraw};
 use shell as _;
@@ -123,8 +123,11 @@ fn wrong_arguments_show_the_usage() {
     let (_session, screen) = shell(|| ());
     screen.command("lsmod -v", "usage: lsmod\n");
     screen.command("ip route", "usage: ip [addr]\n");
-    screen.command("insmod", "usage: insmod MODULE\n");
-    screen.command("insmod a b", "usage: insmod MODULE\n");
+    screen.command("insmod", "usage: insmod MODULE [NAME=VALUE...]\n");
+    screen.command("rmmod", "usage: rmmod [--force] MODULE\n");
+    screen.command("rmmod a b", "usage: rmmod [--force] MODULE\n");
+    screen.command("modinfo", "usage: modinfo [-v] [MODULE]\n");
+    screen.command("modinfo -w", "usage: modinfo [-v] [MODULE]\n");
     for line in ["ping", "ping -c 2", "ping 10.0.2.2 -c", "ping 10.0.2.2 -c 0", "ping 10.0.2.2 -c x", "ping -c 1 2 3"] {
         screen.command(line, "usage: ping ADDRESS [-c COUNT]\n");
     }
@@ -139,13 +142,33 @@ fn device(path: &str, compatible: &[&str], module: Option<&str>, state: DeviceSt
     }
 }
 
+fn report() -> LoadReport {
+    let step = |name: &str, time| LoadStep { name: name.into(), time: Duration::from_micros(time) };
+    LoadReport {
+        file: 400,
+        text: 200,
+        constants: 100,
+        data: 50,
+        sections: 4,
+        imports: 20,
+        relocations: 30,
+        veneers: 2,
+        erratum_fixes: 3,
+        offset_table_entries: 1,
+        steps: vec![step("parse", 10), step("link", 100)],
+    }
+}
+
 #[test]
 fn modules_and_devices() {
     let (_session, screen) = shell(|| {
         let mut machine = machine();
-        let users = vec!["/pl011@9000000".into()];
-        machine.modules.push(ModuleStatus { name: "arm-pl011".into(), size: 8192, text: 0xffff_0000, users });
-        machine.modules.push(ModuleStatus { name: "net".into(), size: 131_072, text: 0xffff_8000, users: vec![] });
+        let module = |name: &str, size, text| ModuleStatus { name: name.into(), size, text, ..Default::default() };
+        machine.modules = vec![
+            ModuleStatus { drives: vec!["/pl011@9000000".into()], ..module("arm-pl011", 8192, 0xffff_0000) },
+            ModuleStatus { report: report(), ..module("net", 131_072, 0xffff_8000) },
+            ModuleStatus { needed_by: vec!["one".into(), "two".into()], ..module("virtio", 4096, 0xffff_f000) },
+        ];
         machine.devices = vec![
             device("/pl011@9000000", &["arm,pl011", "arm,primecell"], Some("arm-pl011"), DeviceState::Bound),
             device("/timer", &["arm,armv8-timer"], None, DeviceState::Kernel),
@@ -167,6 +190,7 @@ fn modules_and_devices() {
 Module       Size  Text at     Used by
 arm-pl011    8192  0xffff0000  /pl011@9000000
 net        131072  0xffff8000
+virtio       4096  0xfffff000  one two
 ",
     );
     screen.command(
@@ -185,6 +209,39 @@ Node            Compatible               Module       State
     screen.command("modinfo net", "name:    net\nlicense: MIT\n");
     screen.command("modinfo none", "modinfo: there is no module `none`\n");
     screen.command("insmod none", "insmod: there is no module `none`\n");
+    screen.command(
+        "modinfo -v",
+        "\
+Module     File  Text  Constants  Data  Sections  Relocations  Imports   us  us of each step
+arm-pl011     0     0          0     0         0            0        0    0
+net         400   200        100    50         4           30       20  110  parse 10, link 100
+virtio        0     0          0     0         0            0        0    0
+",
+    );
+    screen.command(
+        "modinfo -v net",
+        "\
+name:    net
+license: MIT
+Loaded
+bytes of the file    400
+bytes of text        200
+bytes of constants   100
+bytes of data         50
+sections               4
+imports               20
+relocations           30
+veneers                2
+erratum fixes          3
+global offset table    1
+us to parse           10
+us to link           100
+us in all            110
+",
+    );
+    screen.command("insmod net mtu=1400 loud", "insmod: module net mtu=1400 loud= is loaded already\n");
+    screen.command("rmmod virtio", "rmmod: module virtio is needed by module one\n");
+    screen.command("rmmod --force virtio", "");
     screen.command("rmmod net", "");
     screen.command("rmmod net", "rmmod: there is no module `net`\n");
     screen.command("rmmod shell", "rmmod: the shell can't remove itself\n");

@@ -114,17 +114,22 @@ unsafe impl Kernel for FakeKernel {
     unsafe fn system_available_modules() -> Vec<String> {
         unimplemented!()
     }
-    unsafe fn system_module_information(name: &str) -> Result<Vec<(String, String)>> {
+    unsafe fn system_module_information(name: &str) -> Result<Vec<Assignment>> {
         machine().find(name)?;
-        Ok(vec![("name".into(), name.into()), ("license".into(), "MIT".into())])
+        let fact = |name: &str, value: &str| Assignment { name: name.into(), value: value.into() };
+        Ok(vec![fact("name", name), fact("license", "MIT")])
     }
-    unsafe fn system_load_module(name: &str) -> Result<()> {
+    unsafe fn system_load_module(name: &str, parameters: &[Assignment]) -> Result<()> {
         machine().find(name)?;
-        Err(Error::Busy(format!("module {name} is loaded already")))
+        let parameters: String = parameters.iter().map(|given| format!(" {}={}", given.name, given.value)).collect();
+        Err(Error::Busy(format!("module {name}{parameters} is loaded already")))
     }
-    unsafe fn system_unload_module(name: &str) -> Result<()> {
+    unsafe fn system_unload_module(name: &str, dependents: Dependents) -> Result<()> {
         let mut machine = machine();
         let position = machine.find(name)?;
+        if let (Dependents::Keep, [user, ..]) = (dependents, machine.modules[position].needed_by.as_slice()) {
+            return Err(Error::Busy(format!("module {name} is needed by module {user}")));
+        }
         machine.modules.remove(position);
         Ok(())
     }

@@ -5,22 +5,11 @@ use object::read::elf::ElfFile64;
 use object::{Object, ObjectSection, ObjectSymbol};
 use tests::{Initramfs, PROMPT, READY};
 
-use crate::plain;
+use crate::{plain, replaced};
 
 /// Relocation types that can't be applied (ELF for the Arm 64-bit Architecture, section 5.7).
 const TLSLE_ADD_TPREL_LO12: u32 = 550;
 const NONEXISTENT: u32 = 1999;
-
-/// An object in which a text, which must be there once, is replaced by another of the same length.
-fn replaced(object: &[u8], old: &str, new: &str) -> Vec<u8> {
-    assert_eq!(old.len(), new.len());
-    let mut places = (0..object.len()).filter(|place| object[*place..].starts_with(old.as_bytes()));
-    let (place, other) = (places.next().expect("the text is there"), places.next());
-    assert_eq!(other, None, "{old} is there twice");
-    let mut object = object.to_vec();
-    object[place..place + new.len()].copy_from_slice(new.as_bytes());
-    object
-}
 
 /// An object with another byte at an offset.
 fn with_byte(object: &[u8], offset: usize, byte: u8) -> Vec<u8> {
@@ -117,7 +106,7 @@ fn refused_by_insmod() {
         (
             "no-entry",
             replaced(&good, "\0LOCKSTEP_MODULE\0", "\0LOCKSTEP_MADULE\0"),
-            text("it defines no LOCKSTEP_MODULE: it is a library, or lacks abi::driver! or abi::service!"),
+            text("it defines no LOCKSTEP_MODULE, as abi::driver!, abi::service! and abi::library! do"),
         ),
     ];
     let initramfs =

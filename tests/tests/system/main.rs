@@ -5,11 +5,24 @@ mod bad_modules;
 mod bad_trees;
 mod boot;
 mod fatal;
+mod libraries;
 mod modules;
 mod network;
 mod shell;
+mod signatures;
 
 use tests::Setup;
+
+/// An object in which a text, which must be there once, is replaced by another of the same length.
+fn replaced(object: &[u8], old: &str, new: &str) -> Vec<u8> {
+    assert_eq!(old.len(), new.len());
+    let mut places = (0..object.len()).filter(|place| object[*place..].starts_with(old.as_bytes()));
+    let (place, other) = (places.next().expect("the text is there"), places.next());
+    assert_eq!(other, None, "{old} is there twice");
+    let mut object = object.to_vec();
+    object[place..place + new.len()].copy_from_slice(new.as_bytes());
+    object
+}
 
 /// A machine that is as good as any other, without a network card.
 fn plain() -> Setup {

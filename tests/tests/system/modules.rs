@@ -1,8 +1,11 @@
 //! Taking modules out of the running system and putting them back.
 
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tests::Machine;
+use tests::{Initramfs, Machine, test_module};
 
 use crate::plain;
 
@@ -59,8 +62,20 @@ fn the_ip_stack_goes_and_comes_back() {
 fn what_others_need_stays() {
     let mut machine = plain().network_cards(1).boot();
     for (line, answer) in [
-        ("rmmod arm-gic", "rmmod: interrupt controller /intc@8000000 is in use"),
-        ("rmmod virtio-mmio", "rmmod: bus /virtio_mmio@a003e00 leads to /virtio_mmio@a003e00/device1, which is in use"),
+        (
+            "rmmod arm-gic",
+            "rmmod: module arm-gic is needed by /virtio_mmio@a003e00/device1 (module virtio-net), \
+             /pl011@9000000 (module arm-pl011)",
+        ),
+        (
+            "rmmod virtio-mmio",
+            "rmmod: module virtio-mmio is needed by /virtio_mmio@a003e00/device1 (module virtio-net)",
+        ),
+        ("rmmod virtio", "rmmod: module virtio is needed by module virtio-net"),
+        // Force stops modules, and not the kernel or the last way to talk to it.
+        ("rmmod --force arm-gic", "rmmod: /intc@8000000 serves the kernel's own timer"),
+        ("rmmod --force arm-pl011", "rmmod: the only console would be gone"),
+        ("rmmod --force shell", "rmmod: the shell can't remove itself"),
     ] {
         assert_eq!(machine.command(line), answer);
     }
@@ -71,6 +86,122 @@ fn what_others_need_stays() {
     machine.wait_for_network();
     let output = machine.command("ping 10.0.2.2 -c 1");
     machine.expect(&output, "1 received");
+}
+
+#[test]
+fn what_needs_a_module_can_be_stopped_first() {
+    let mut machine = plain().network_cards(1).boot();
+    machine.wait_for_network();
+    assert_eq!(machine.command("rmmod --force virtio-mmio"), "");
+    machine.command_until("ip", str::is_empty);
+    // The card's own module has lost its device, and stays for the next.
+    assert_eq!(machine.row("lsmod", "virtio-net").len(), 3);
+    assert_eq!(machine.command("insmod virtio-mmio"), "");
+    machine.wait_for_network();
+    assert_eq!(machine.command("rmmod --force virtio"), "");
+    assert!(machine.table("lsmod").iter().all(|row| !["virtio", "virtio-net"].contains(&row[0].as_str())));
+    assert_eq!(machine.command("insmod virtio-net"), "");
+    machine.wait_for_network();
+}
+
+#[test]
+fn parameters() {
+    let mut machine = plain().network_cards(1).boot_arguments("virtio_net.mtu=1400").boot();
+    let interface = machine.wait_for_network();
+    machine.expect(&interface, "mtu 1400");
+    let information = machine.command("modinfo virtio-net");
+    machine.expect(&information, "mtu: Upper limit for the longest packet, in bytes");
+    machine.expect(&information, "(u16 in 68..=65535, default 65535)");
+    for (line, reason) in [
+        ("rmmod virtio-net", ""),
+        ("insmod virtio-net mtu=14OO", "parameter mtu is \"14OO\", expected a whole number from 68 to 65535"),
+        ("insmod virtio-net mtu=67", "parameter mtu is \"67\", expected a whole number from 68 to 65535"),
+        ("insmod virtio-net mtu", "parameter mtu is \"\", expected a whole number from 68 to 65535"),
+        ("insmod virtio-net mtus=1400", "it has no parameter mtus, only mtu"),
+        ("rmmod arm-pl031", ""),
+        ("insmod arm-pl031 mtu=1400", "it has no parameter mtu, nor any other"),
+    ] {
+        let name = line.split(' ').nth(1).expect("a module");
+        let answer = if reason.is_empty() { String::new() } else { format!("insmod: modules/{name}.o: {reason}") };
+        assert_eq!(machine.command(line), answer);
+    }
+    // What insmod says goes before what bootargs say.
+    assert_eq!(machine.command("insmod virtio-net mtu=0x514"), "");
+    let interface = machine.wait_for_network();
+    machine.expect(&interface, "mtu 1300");
+
+    let machine = plain().network_cards(1).boot_arguments("virtio-net.mtu=much").boot();
+    let mut machine = machine;
+    let device = machine.row("lsdev", "/virtio_mmio@a003e00/device1");
+    machine.expect(&device[3], "parameter mtu is \"much\", expected a whole number from 68 to 65535");
+}
+
+/// What loading took is told in full on demand.
+#[test]
+fn load_reports() {
+    let mut machine = plain().network_cards(1).boot_arguments("log=debug").start();
+    let shown = machine.wait_for(tests::READY);
+    for module in ["arm-gic", "virtio-net", "net", "shell"] {
+        machine.expect(&shown, &format!("{module}: "));
+    }
+    machine.expect(&shown, " bytes of text, ");
+    machine.wait_for(tests::PROMPT);
+    let modules = machine.table("lsmod").len();
+    assert_eq!(machine.table("modinfo -v").len(), modules);
+    let card = machine.row("modinfo -v", "virtio-net");
+    let numbers: Vec<u64> = card[1..9].iter().map(|cell| cell.parse().expect("a number")).collect();
+    assert!(numbers.iter().all(|number| *number > 0), "{card:?}");
+    for step in ["verify ", "parse ", "check ", "dependencies ", "place ", "link ", "seal ", "start "] {
+        machine.expect(&card[9], step);
+    }
+    let output = machine.command("modinfo -v virtio-net");
+    machine.expect(&output, "us in all");
+}
+
+/// Ten thousand rounds leave the free memory where it was.
+#[test]
+fn ten_thousand_rounds() {
+    let archive = Initramfs::shipped().with_module("test-rounds", test_module("test-rounds"));
+    let mut machine = plain().initramfs(&archive).boot();
+    machine.type_in("insmod test-rounds module=arm-pl031 rounds=10000\r");
+    machine.wait_for("10000 rounds of arm-pl031: free +0, heap +0, modules +0, DMA +0");
+}
+
+/// A card goes and comes back in the middle of things, and nothing is lost but time.
+#[test]
+fn rounds_under_traffic() {
+    let archive = Initramfs::shipped().with_module("test-rounds", test_module("test-rounds"));
+    let mut machine = plain().initramfs(&archive).reachable_network_card().boot();
+    machine.wait_for_network();
+    let stop = Arc::new(AtomicBool::new(false));
+    let traffic = {
+        let (stop, port) = (stop.clone(), machine.ports()[0]);
+        std::thread::spawn(move || flood(port, &stop))
+    };
+    machine.type_in("insmod test-rounds module=virtio-net rounds=200 pause=20\r");
+    machine.wait_for("200 rounds of virtio-net: free ");
+    stop.store(true, Ordering::Relaxed);
+    let answered = traffic.join().expect("the traffic's thread is well");
+    assert!(answered > 0, "no datagram came back in all that time");
+    let before = machine.row("free", "DMA:");
+    machine.wait_for_network();
+    let output = machine.command("ping 10.0.2.2 -c 1");
+    machine.expect(&output, "1 received");
+    assert_eq!(machine.row("free", "DMA:"), before);
+}
+
+/// Sends datagrams to the echo service as fast as it answers, or every few milliseconds; returns how many came back.
+fn flood(port: u16, stop: &AtomicBool) -> usize {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
+    let mut answered = 0;
+    let mut buffer = [0; 1024];
+    while !stop.load(Ordering::Relaxed) {
+        // While nobody listens the host may say so.
+        let _ = socket.send_to(&[0x55; 1000], (Ipv4Addr::LOCALHOST, port));
+        answered += usize::from(socket.recv(&mut buffer).is_ok());
+    }
+    answered
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
 use object::elf;
-use object::read::archive::ArchiveFile;
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionIndex, SymbolIndex};
+
+use crate::rlib;
 
 /// The contents of an archive (an rlib, or one made by `ar`) that a module is linked from.
 pub struct Archive {
@@ -140,15 +141,9 @@ impl<'data> Inputs<'data> {
 }
 
 fn read_archive<'data>(archive: &'data Archive, objects: &mut Vec<Input<'data>>) -> Result<()> {
-    let data = archive.data.as_slice();
-    for member in ArchiveFile::parse(data)?.members() {
-        let member = member?;
-        let name = String::from_utf8_lossy(member.name()).into_owned();
-        // An rlib's other member, lib.rmeta, is rustc's metadata.
-        if name.ends_with(".o") {
-            let elf = ElfFile64::parse(member.data(data)?)?;
-            objects.push(Input { name: format!("{}({name})", archive.name), own: archive.own, elf });
-        }
+    for (name, object) in rlib::objects(&archive.data)? {
+        let elf = ElfFile64::parse(object)?;
+        objects.push(Input { name: format!("{}({name})", archive.name), own: archive.own, elf });
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! Which sections a module needs: all that can be reached from its root symbol, and what asks to be kept.
+//! Which sections a module needs: all that can be reached from its global symbols, and what asks to be kept.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use anyhow::{Result, bail};
 use object::elf;
@@ -16,14 +16,17 @@ pub struct Live {
     pub records: HashSet<usize>,
 }
 
-/// Follows the relocations from the symbol `root`, and from each section of the module's own crates that is marked as
+/// Follows the relocations from the symbols `globals`, and from each section of the module's own crates that is marked as
 /// retained (`#[used]`). A function's frame description entry lives with the function.
-pub fn mark(inputs: &Inputs<'_>, frames: &Frames<'_>, root: &str) -> Result<Live> {
+pub fn mark(inputs: &Inputs<'_>, frames: &Frames<'_>, globals: &BTreeSet<&str>) -> Result<Live> {
     let mut live = Live { sections: HashSet::new(), records: HashSet::new() };
-    let Some(Meaning::Place(start, _)) = inputs.definition(root)? else {
-        bail!("none of its object files defines the symbol {root}");
-    };
-    let mut pending = vec![start];
+    let mut pending = Vec::new();
+    for global in globals {
+        let Some(Meaning::Place(start, _)) = inputs.definition(global)? else {
+            bail!("none of its object files defines the symbol {global}");
+        };
+        pending.push(start);
+    }
     for (object, input) in inputs.objects.iter().enumerate().filter(|(_, input)| input.own) {
         for section in input.elf.sections() {
             let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };

@@ -23,6 +23,20 @@ pub use input::Archive;
 /// The symbol through which the kernel finds all else of a module; `abi`'s macros define it.
 pub const ROOT: &str = "LOCKSTEP_MODULE";
 
+/// What a module is made of.
+pub struct Request<'a> {
+    /// What its code is in.
+    pub archives: &'a [Archive],
+    /// Whether a symbol is somebody else's: the kernel's, or that of a module which this one depends on.
+    pub is_imported: &'a dyn Fn(&str) -> bool,
+    /// The symbols that it defines for other modules.
+    pub exports: &'a BTreeSet<String>,
+    /// What to say of it in `.modinfo`, besides what it says itself.
+    pub information: &'a [(&'a str, String)],
+    /// Sections that are not loaded: names and contents.
+    pub notes: &'a [(&'a str, &'a [u8])],
+}
+
 /// A linked module.
 pub struct Module {
     /// The object file with debugging information.
@@ -31,21 +45,22 @@ pub struct Module {
     pub stripped: Vec<u8>,
 }
 
-/// Links `archives` into a module with the given lockstep stamp.
+/// Links a module.
 ///
 /// # Errors
 ///
 /// When an archive is malformed, holds something that a module cannot have, or when a symbol is neither defined by the
-/// archives nor among `exports`.
-pub fn link(archives: &[Archive], exports: &BTreeSet<String>, stamp: &str) -> Result<Module> {
-    let inputs = Inputs::read(archives, |name| exports.contains(name))?;
+/// archives nor imported.
+pub fn link(request: &Request<'_>) -> Result<Module> {
+    let inputs = Inputs::read(request.archives, request.is_imported)?;
     let frames = Frames::read(&inputs)?;
-    let live = live::mark(&inputs, &frames, ROOT)?;
+    let globals: BTreeSet<&str> = request.exports.iter().map(String::as_str).chain([ROOT]).collect();
+    let live = live::mark(&inputs, &frames, &globals)?;
     let write = |debug| {
-        let mut output = Output::new(&inputs, &frames, &live, ROOT, debug)?;
+        let mut output = Output::new(&inputs, &frames, &live, &globals, debug)?;
         let missing: Vec<_> = output
             .imports()
-            .filter(|name| !exports.contains(*name))
+            .filter(|name| !(request.is_imported)(name))
             .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
             .collect();
         if !missing.is_empty() {
@@ -54,7 +69,12 @@ pub fn link(archives: &[Archive], exports: &BTreeSet<String>, stamp: &str) -> Re
                 missing.join(", ")
             );
         }
-        output.add_note(stamp::SECTION, stamp.as_bytes());
+        for (key, value) in request.information {
+            output.add_information(key, value);
+        }
+        for (name, contents) in request.notes {
+            output.add_note(name, contents);
+        }
         output.write()
     };
     Ok(Module { full: write(true)?, stripped: write(false)? })

@@ -1,6 +1,6 @@
 //! Writes the module: the live sections put together by kind, as a relocatable object file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Result, bail};
 use object::write::{Object, Relocation, SectionId, Symbol, SymbolId, SymbolSection};
@@ -24,23 +24,29 @@ pub struct Output<'a, 'data> {
 }
 
 impl<'a, 'data> Output<'a, 'data> {
-    /// Puts the live sections together, with the symbol `root` as the only one that the kernel can look up.
+    /// Puts the live sections together, with the symbols `globals` as the only ones that others can look up.
     /// With `debug`, adds what a debugger wants to know about them.
     pub fn new(
         inputs: &'a Inputs<'data>,
         frames: &Frames<'data>,
         live: &Live,
-        root: &str,
+        globals: &BTreeSet<&str>,
         debug: bool,
     ) -> Result<Self> {
         let object = Object::new(BinaryFormat::Elf, Architecture::Aarch64, Endianness::Little);
         let mut output =
             Self { inputs, object, sections: HashMap::new(), places: BTreeMap::new(), imports: BTreeMap::new() };
         output.place_sections(live, debug)?;
-        output.add_symbols(root, debug)?;
+        output.add_symbols(globals, debug)?;
         output.relocate()?;
         output.add_frames(frames, live)?;
         Ok(output)
+    }
+
+    /// Adds `key=value` to what the module says of itself.
+    pub fn add_information(&mut self, key: &str, value: &str) {
+        let section = self.section(".modinfo", SectionKind::ReadOnlyData);
+        self.object.append_section_data(section, format!("{key}={value}\0").as_bytes(), 1);
     }
 
     /// Adds a section that is not loaded, with these bytes.
@@ -90,7 +96,7 @@ impl<'a, 'data> Output<'a, 'data> {
 
     /// Keeps the names of functions for backtraces and, with `debug`, all other names and the marks that tell code from
     /// data ($x and $d; ELF for the Arm 64-bit Architecture, section 5.5.5).
-    fn add_symbols(&mut self, root: &str, debug: bool) -> Result<()> {
+    fn add_symbols(&mut self, globals: &BTreeSet<&str>, debug: bool) -> Result<()> {
         for (object, input) in self.inputs.objects.iter().enumerate() {
             for symbol in input.elf.symbols() {
                 let Some(section) = symbol.section_index() else { continue };
@@ -98,7 +104,7 @@ impl<'a, 'data> Output<'a, 'data> {
                     continue;
                 };
                 let (name, kind) = (symbol.name()?, symbol.kind());
-                let global = name == root;
+                let global = symbol.is_global() && globals.contains(name);
                 let kept = match kind {
                     SymbolKind::Text => true,
                     SymbolKind::Section | SymbolKind::File => false,

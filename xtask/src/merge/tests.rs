@@ -1,14 +1,13 @@
 //! Modules are linked from objects that gcc makes, and the outcome is compared with what lld makes of the same objects.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol};
 
-use super::{Archive, Module, link};
+use super::{Archive, Module, Request};
 
 const GCC: &str = "aarch64-linux-gnu-gcc";
 const LINKERS: [&str; 2] = ["ld.lld-19", "ld.lld"];
@@ -117,12 +116,19 @@ fn run(tool: &str, command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn exports(names: &[&str]) -> BTreeSet<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
+/// Links a module that exports `exports` for a kernel that exports `imports`.
+fn link(archives: &[Archive], imports: &[&str], exports: &[&str]) -> anyhow::Result<Module> {
+    super::link(&Request {
+        archives,
+        is_imported: &|name| imports.contains(&name),
+        exports: &exports.iter().map(|name| (*name).to_owned()).collect(),
+        information: &[("depends", "other".to_owned())],
+        notes: &[(stamp::SECTION, b"format=1\n")],
+    })
 }
 
 fn link_driver(workshop: &Workshop) -> Module {
-    link(&workshop.archives(), &exports(&EXPORTS), "format=1\n").unwrap()
+    link(&workshop.archives(), &EXPORTS, &[]).unwrap()
 }
 
 fn section(file: &[u8], name: &str) -> Vec<u8> {
@@ -169,7 +175,7 @@ fn only_what_the_root_reaches_is_linked() {
     let names = symbols(&module.stripped, |_, undefined| !undefined);
     let functions: Vec<_> = names.iter().filter(|name| !name.is_empty()).map(String::as_str).collect();
     assert_eq!(functions, ["LOCKSTEP_MODULE", "done", "helper", "library", "probe"]);
-    assert_eq!(section(&module.stripped, ".modinfo"), b"name=driver\0");
+    assert_eq!(section(&module.stripped, ".modinfo"), b"name=driver\0depends=other\0");
 }
 
 #[test]
@@ -221,13 +227,33 @@ fn the_stamp_is_in_the_module_but_not_in_memory() {
 }
 
 #[test]
+fn a_library_keeps_what_it_exports_and_what_that_needs() {
+    let workshop = driver("library");
+    let module = link(&workshop.archives(), &EXPORTS, &["unused"]).unwrap();
+    for object in [&module.full, &module.stripped] {
+        let defined = symbols(object, |global, undefined| global() && !undefined);
+        assert_eq!(defined, ["LOCKSTEP_MODULE", "unused"]);
+    }
+    let error = link(&workshop.archives(), &EXPORTS, &["absent"]).map(|_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "none of its object files defines the symbol absent");
+}
+
+#[test]
+fn what_the_build_knows_of_a_module_follows_what_it_says_of_itself() {
+    let module = link_driver(&driver("information"));
+    for object in [&module.full, &module.stripped] {
+        assert_eq!(section(object, ".modinfo"), b"name=driver\0depends=other\0");
+    }
+}
+
+#[test]
 fn a_symbol_that_nobody_defines_is_named() {
     let sources = [(
         "driver.c",
         "extern int _ZN3abi4call17h0123456789abcdefE(void); int (*LOCKSTEP_MODULE)(void) = _ZN3abi4call17h0123456789abcdefE;",
     )];
     let workshop = Workshop::new("missing", &sources);
-    let error = link(&workshop.archives(), &exports(&[]), "").map(|_| ()).unwrap_err();
+    let error = link(&workshop.archives(), &[], &[]).map(|_| ()).unwrap_err();
     let expected = "it needs abi::call, which neither the kernel exports nor one of the module's crates defines";
     assert_eq!(error.to_string(), expected);
 }
@@ -235,7 +261,7 @@ fn a_symbol_that_nobody_defines_is_named() {
 #[test]
 fn a_crate_without_the_declaration_macro_is_no_module() {
     let workshop = Workshop::new("root", &[("driver.c", "int probe(void) { return 1; }")]);
-    let error = link(&workshop.archives(), &exports(&[]), "").map(|_| ()).unwrap_err();
+    let error = link(&workshop.archives(), &[], &[]).map(|_| ()).unwrap_err();
     assert_eq!(error.to_string(), "none of its object files defines the symbol LOCKSTEP_MODULE");
 }
 
@@ -243,7 +269,7 @@ fn a_crate_without_the_declaration_macro_is_no_module() {
 fn thread_local_data_is_refused() {
     let source = "__thread int mine; int probe(void) { return mine; } int (*LOCKSTEP_MODULE)(void) = probe;";
     let workshop = Workshop::new("local", &[("driver.c", source)]);
-    let error = link(&workshop.archives(), &exports(&[]), "").map(|_| ()).unwrap_err();
+    let error = link(&workshop.archives(), &[], &[]).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("thread-local data, which a module can't have"), "{error}");
 }
 
@@ -253,7 +279,7 @@ fn a_strong_definition_goes_before_a_weak_one() {
     let weak = "__attribute__((weak)) int value(void) { return 0x111; }";
     let strong = "int value(void) { return 0x222; }";
     let workshop = Workshop::new("weak", &[("driver.c", driver), ("weak.c", weak), ("strong.c", strong)]);
-    let module = link(&workshop.archives(), &exports(&[]), "").unwrap();
+    let module = link(&workshop.archives(), &[], &[]).unwrap();
     let object = write(&workshop, "module.o", &module.stripped);
     let objdump = "aarch64-linux-gnu-objdump";
     let code = run(objdump, Command::new(objdump).arg("-d").arg(object));

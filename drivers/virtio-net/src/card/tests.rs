@@ -32,7 +32,7 @@ impl Machine {
             FakeQueue::of(&node, 64)
         });
         let features = Features::from_bits_truncate(features) & (offered | Features::VERSION_1);
-        Ok(Self { card: Card::start(device, features, node.resources().dma())?, node, queues })
+        Ok(Self { card: Card::start(device, features, node.resources().dma(), u16::MAX)?, node, queues })
     }
 
     /// The card receives a frame.

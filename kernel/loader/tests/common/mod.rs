@@ -1,6 +1,9 @@
 //! What the tests share: the tools that make and link objects, and a module's memory on the host.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod kinds;
+pub mod writer;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -10,7 +13,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use loader::{Error, Figures, Image, Layout, Object, Place, Segments, link};
+use loader::{Error, Figures, Layout, Object, Place, Segments, Workarounds, link};
 use object::read::{Object as _, ObjectSection as _};
 
 /// Where the tests put the segments: in the upper half, where the kernel has its modules.
@@ -56,11 +59,16 @@ pub fn run(tool: &str, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
 
 /// Compiles or assembles a source beside the tests, or one given as text, with GCC.
 pub fn compile(name: &str, source: &str, options: &[&str]) -> Vec<u8> {
+    compile_with("aarch64-linux-gnu-gcc", name, source, options)
+}
+
+/// Compiles or assembles a source with a compiler of GCC's ways.
+pub fn compile_with(compiler: &str, name: &str, source: &str, options: &[&str]) -> Vec<u8> {
     let scratch = Scratch::new();
     let (source, object) = (scratch.write(name, source), scratch.path("out.o"));
     let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"-c", &"-o", &object, &source];
     arguments.extend(options.iter().map(|option| option as &dyn AsRef<_>));
-    let output = run("aarch64-linux-gnu-gcc", &arguments);
+    let output = run(compiler, &arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::read(object).unwrap()
 }
@@ -68,12 +76,15 @@ pub fn compile(name: &str, source: &str, options: &[&str]) -> Vec<u8> {
 /// A module in the host's memory: what the loader made of an object.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Module {
+    pub addresses: Segments<u64>,
     pub memory: Segments<Vec<u8>>,
     pub figures: Figures,
     /// The sections' names, addresses and sizes.
     pub sections: Vec<(String, u64, u64)>,
     /// The symbols' names and addresses.
     pub symbols: BTreeMap<String, u64>,
+    /// The names of those that are weak.
+    pub weak: Vec<String>,
     pub initializers: Vec<u64>,
     pub unwind_tables: Range<u64>,
     pub used: Segments<usize>,
@@ -91,9 +102,18 @@ impl Module {
         addresses: Segments<u64>,
         resolve: impl Fn(&str) -> Option<u64>,
     ) -> Result<Self, Error> {
-        let image = Image::new(object)?;
-        let object = Object::parse(&image)?;
-        let layout = Layout::new(&object)?;
+        Self::load_for(Workarounds::default(), object, addresses, resolve)
+    }
+
+    /// Loads an object for a processor with these faults.
+    pub fn load_for(
+        workarounds: Workarounds,
+        object: &[u8],
+        addresses: Segments<u64>,
+        resolve: impl Fn(&str) -> Option<u64>,
+    ) -> Result<Self, Error> {
+        let object = Object::parse(object)?;
+        let layout = Layout::new(&object, workarounds)?;
         // Whatever was in memory before must not show.
         let mut memory = layout.segments().map(|segment| vec![0xa5; segment.size]);
         let Segments { execute, read, write } = memory.as_mut();
@@ -107,21 +127,20 @@ impl Module {
         Ok(Self {
             sections: sections.map(|section| (section.name.into_owned(), section.address, section.size)).collect(),
             symbols: symbols.map(|symbol| (symbol.name.into(), symbol.address)).collect(),
+            weak: linked.symbols().filter(|symbol| symbol.weak).map(|symbol| symbol.name.into()).collect(),
             initializers: linked.initializers().into(),
             unwind_tables: linked.unwind_tables(),
             figures: linked.figures(),
             used: linked.used(),
+            addresses,
             memory,
         })
     }
 
     /// The bytes at an address.
     pub fn bytes(&self, address: u64, size: u64) -> &[u8] {
-        let segments = [
-            (ADDRESSES.execute, &self.memory.execute),
-            (ADDRESSES.read, &self.memory.read),
-            (ADDRESSES.write, &self.memory.write),
-        ];
+        let Segments { execute, read, write } = self.addresses;
+        let segments = [(execute, &self.memory.execute), (read, &self.memory.read), (write, &self.memory.write)];
         let found = segments.into_iter().find_map(|(start, bytes)| {
             let offset = address.checked_sub(start)? as usize;
             bytes.get(offset..offset + size as usize)
@@ -153,6 +172,27 @@ pub struct Linked {
 }
 
 impl Linker {
+    /// The linker's name as a program.
+    fn tool(self) -> &'static str {
+        match self {
+            Self::Gnu => "aarch64-linux-gnu-ld",
+            Self::Lld => "ld.lld-19",
+        }
+    }
+
+    /// Makes one object of several (`-r`).
+    pub fn merge(self, objects: &[Vec<u8>], options: &[&str]) -> Vec<u8> {
+        let scratch = Scratch::new();
+        let inputs = objects.iter().enumerate().map(|(number, object)| scratch.write(&format!("{number}.o"), object));
+        let (inputs, out) = (inputs.collect::<Vec<_>>(), scratch.path("out.o"));
+        let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"-r", &"-o", &out];
+        arguments.extend(options.iter().map(|option| option as &dyn AsRef<_>));
+        arguments.extend(inputs.iter().map(|input| input as &dyn AsRef<_>));
+        let output = run(self.tool(), &arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::read(out).unwrap()
+    }
+
     /// Links an object with sections and symbols at given addresses.
     pub fn link(self, object: &[u8], sections: &[(String, u64)], symbols: &[(String, u64)]) -> Linked {
         let scratch = Scratch::new();
@@ -170,11 +210,12 @@ impl Linker {
         }
         let script = scratch.write("script", script);
         let (input, out) = (scratch.path("in.o"), scratch.path("out"));
-        let (tool, own): (_, &[&str]) = match self {
-            Self::Gnu => ("aarch64-linux-gnu-ld", &["--verbose", "--traditional-format"]),
-            Self::Lld => ("ld.lld-19", &["-O0", "--error-limit=0", "--threads=1"]),
+        let tool = self.tool();
+        let own: &[&str] = match self {
+            Self::Gnu => &["--verbose", "--traditional-format"],
+            Self::Lld => &["-O0", "--error-limit=0", "--threads=1"],
         };
-        let common = ["--no-relax", "-static", "-znorelro", "-zmax-page-size=4096", "-e0", "-T"];
+        let common = ["--no-relax", "--no-check-sections", "-static", "-znorelro", "-zmax-page-size=4096", "-e0", "-T"];
         let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> = Vec::new();
         arguments.extend(own.iter().chain(&common).map(|option| option as &dyn AsRef<_>));
         arguments.extend([&script as &dyn AsRef<_>, &"-o", &out, &input]);
@@ -234,6 +275,17 @@ fn refused(messages: &str) -> BTreeSet<(String, u64)> {
     places.collect()
 }
 
+/// An object whose sections of strings and constants no linker will merge.
+fn without_merging(object: &[u8]) -> Vec<u8> {
+    let mut object = object.to_vec();
+    let headers = u64::from_le_bytes(object[40..48].try_into().unwrap()) as usize;
+    for header in object[headers..].chunks_exact_mut(64) {
+        // SHF_MERGE and SHF_STRINGS.
+        header[8] &= !0x30;
+    }
+    object
+}
+
 /// Looks names up in a list.
 pub fn resolver(symbols: &[(String, u64)]) -> impl Fn(&str) -> Option<u64> {
     move |name| symbols.iter().find(|(found, _)| found == name).map(|&(_, address)| address)
@@ -242,6 +294,7 @@ pub fn resolver(symbols: &[(String, u64)]) -> impl Fn(&str) -> Option<u64> {
 /// Loads an object, and checks that each section has the bytes that both linkers write at its address.
 pub fn linked_alike(object: &[u8], linkers: &[Linker], symbols: &[(String, u64)]) -> Module {
     let module = Module::load(object, resolver(symbols)).unwrap();
+    let object = &without_merging(object);
     let table_start = ADDRESSES.read + (module.used.read - 8 * module.figures.offset_table_entries) as u64;
     for &linker in linkers {
         // GNU ld keeps the first entry of the global offset table to itself.

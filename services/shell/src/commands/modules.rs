@@ -4,13 +4,13 @@ use super::Failure;
 use crate::table::{Column, Table};
 use crate::terminal::Terminal;
 use abi::prelude::*;
-use abi::system::{self, DeviceState};
+use abi::system::{self, Assignment, Dependents, DeviceState, LoadReport};
 
 pub fn lsmod(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
     let columns = [Column::Left("Module"), Column::Right("Size"), Column::Left("Text at"), Column::Left("Used by")];
     let mut table = Table::new(columns);
     for module in system::modules() {
-        let users = module.users.join(" ");
+        let users = [module.needed_by, module.drives].concat().join(" ");
         table.row([module.name, module.size.to_string(), format!("{:#x}", module.text), users]);
     }
     write!(terminal, "{table}");
@@ -43,30 +43,94 @@ fn state(state: &DeviceState) -> String {
 }
 
 pub fn modinfo(terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> {
-    let pairs = system::module_information(name(arguments)?)?;
-    let width = pairs.iter().map(|(key, _)| key.len() + 1).max().unwrap_or(0);
-    for (key, value) in pairs {
-        writeln!(terminal, "{:width$} {value}", key + ":");
+    match arguments {
+        ["-v"] => load_reports(terminal),
+        ["-v", name] => {
+            information(terminal, name)?;
+            match system::modules().into_iter().find(|module| module.name == *name) {
+                Some(module) => load_report(terminal, &module.report),
+                None => writeln!(terminal, "It isn't loaded, so there is nothing to tell of its loading."),
+            }
+        }
+        [name] if !name.starts_with('-') => information(terminal, name)?,
+        _ => return Err(Failure::Usage),
     }
     Ok(())
 }
 
+/// What a module says of itself.
+fn information(terminal: &mut Terminal, name: &str) -> Result<(), Failure> {
+    let facts = system::module_information(name)?;
+    let width = facts.iter().map(|fact| fact.name.len() + 1).max().unwrap_or(0);
+    for fact in facts {
+        writeln!(terminal, "{:width$} {}", fact.name + ":", fact.value);
+    }
+    Ok(())
+}
+
+/// What loading one module took.
+fn load_report(terminal: &mut Terminal, report: &LoadReport) {
+    let mut table = Table::new([Column::Left("Loaded"), Column::Right("")]);
+    for (what, number) in [
+        ("bytes of the file", report.file),
+        ("bytes of text", report.text),
+        ("bytes of constants", report.constants),
+        ("bytes of data", report.data),
+        ("sections", report.sections),
+        ("imports", report.imports),
+        ("relocations", report.relocations),
+        ("veneers", report.veneers),
+        ("erratum fixes", report.erratum_fixes),
+        ("global offset table", report.offset_table_entries),
+    ] {
+        table.row([what.into(), number.to_string()]);
+    }
+    for step in &report.steps {
+        table.row([format!("us to {}", step.name), step.time.as_micros().to_string()]);
+    }
+    table.row(["us in all".into(), report.time().as_micros().to_string()]);
+    write!(terminal, "{table}");
+}
+
+/// What loading each module took, a line for each.
+fn load_reports(terminal: &mut Terminal) {
+    let numbers = ["File", "Text", "Constants", "Data", "Sections", "Relocations", "Imports", "us"].map(Column::Right);
+    let [file, text, constants, data, sections, relocations, imports, time] = numbers;
+    let (module, steps) = (Column::Left("Module"), Column::Left("us of each step"));
+    let mut table = Table::new([module, file, text, constants, data, sections, relocations, imports, time, steps]);
+    for module in system::modules() {
+        let report = &module.report;
+        let LoadReport { file, text, constants, data, sections, relocations, imports, .. } = report;
+        let [file, text, constants, data, sections, relocations, imports] =
+            [file, text, constants, data, sections, relocations, imports].map(ToString::to_string);
+        let time = report.time().as_micros().to_string();
+        let steps: Vec<_> =
+            report.steps.iter().map(|step| format!("{} {}", step.name, step.time.as_micros())).collect();
+        let steps = steps.join(", ");
+        table.row([module.name, file, text, constants, data, sections, relocations, imports, time, steps]);
+    }
+    write!(terminal, "{table}");
+}
+
 pub fn insmod(_terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> {
-    Ok(system::load_module(name(arguments)?)?)
+    let (name, parameters) = arguments.split_first().ok_or(Failure::Usage)?;
+    let assignment = |word: &&str| {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        Assignment { name: name.into(), value: value.into() }
+    };
+    let parameters: Vec<_> = parameters.iter().map(assignment).collect();
+    Ok(system::load_module(name, &parameters)?)
 }
 
 pub fn rmmod(_terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> {
-    match name(arguments)? {
+    let (name, dependents) = match arguments {
+        ["--force" | "-f", name] | [name, "--force" | "-f"] => (*name, Dependents::Stop),
+        [name] => (*name, Dependents::Keep),
+        _ => return Err(Failure::Usage),
+    };
+    match name {
         // It would wait for this very thread to end.
         env!("CARGO_PKG_NAME") => Err(Failure::Missing("the shell can't remove itself")),
-        name => Ok(system::unload_module(name)?),
-    }
-}
-
-/// The one argument of most commands about modules.
-fn name<'a>(arguments: &[&'a str]) -> Result<&'a str, Failure> {
-    match arguments {
-        [name] => Ok(name),
-        _ => Err(Failure::Usage),
+        name => Ok(system::unload_module(name, dependents)?),
     }
 }

@@ -3,6 +3,8 @@
 //! A node is bound as soon as everything that it needs is there; the order follows from that alone. Whatever prevents
 //! it is kept with the node and told by `lsdev`.
 
+mod removal;
+
 use crate::machine::{self, Machine};
 use crate::modules::{self, Loaded};
 use crate::registry::{self, Kind, Object};
@@ -10,8 +12,8 @@ use crate::{interrupt, log as kernel_log, processor, resources, thread, time};
 use abi::console::Console;
 use abi::registry::ProviderId;
 use abi::sync::Lock;
-use abi::system::DeviceState;
-use abi::{Class, Entry, Error, Interface, Resources, Result};
+use abi::system::{Assignment, DeviceState};
+use abi::{Class, Entry, Error, Interface, Property, Resources, Result};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -19,6 +21,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use devicetree::Node;
+
+pub use removal::unload;
 
 /// Nodes that describe what the kernel itself drives or what needs no driver.
 const KERNEL_NODES: &[&str] = &["arm,armv8-timer", "arm,armv7-timer", "simple-bus"];
@@ -169,7 +173,7 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
         Err(Error::Deferred(what)) => return DeviceState::Deferred(what),
         Err(error) => return DeviceState::Failed(error.to_string()),
     }
-    let loaded = match modules::get(machine, name) {
+    let loaded = match modules::get(machine, name, &[]) {
         Ok(loaded) => loaded,
         Err(refused) => return DeviceState::Failed(refused.to_string()),
     };
@@ -197,10 +201,11 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
 /// Calls the module; a panic in it is an error like any other.
 fn probe(loaded: &Arc<Loaded>, provider: ProviderId, node: Node<'_>, compatible: &str) -> Result<Object> {
     let Entry::Driver(probe) = loaded.entry() else {
-        return Err(Error::Invalid("it is a service, and claims a device all the same".to_owned()));
+        return Err(Error::Invalid("it claims a device, and is no driver".to_owned()));
     };
     log::debug!("{}: probing for {compatible}", registry::name(provider));
-    let properties = node.properties().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+    let property = |(name, value): (&str, &[u8])| Property { name: name.to_owned(), value: value.to_vec() };
+    let properties = node.properties().map(property).collect();
     let node = abi::Node::new(registry::name(provider), compatible.to_owned(), properties);
     let mut resources = Resources::new(provider);
     let result = thread::on_behalf_of(provider, || thread::guarded(|| probe(&node, &mut resources)));
@@ -231,9 +236,9 @@ fn bound(machine: &Machine, provider: ProviderId, node: Node<'_>) {
 }
 
 fn start_service(machine: &'static Machine, name: &str) -> Result<()> {
-    let loaded = modules::get(machine, name).map_err(|refused| Error::Invalid(refused.to_string()))?;
+    let loaded = modules::get(machine, name, &[]).map_err(|refused| Error::Invalid(refused.to_string()))?;
     let Entry::Service(start) = loaded.entry() else {
-        return Err(Error::Invalid(format!("module {name} is a driver, and listed as a service")));
+        return Err(Error::Invalid(format!("module {name} is listed as a service, and is none")));
     };
     let provider = registry::add(name.to_owned(), Vec::new(), Kind::Service, DeviceState::Unclaimed);
     let mut resources = Resources::new(provider);
@@ -255,13 +260,13 @@ fn start_service(machine: &'static Machine, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// See [`abi::system::load_module`].
-pub fn load(name: &str) -> Result<()> {
+pub fn load(name: &str, parameters: &[Assignment]) -> Result<()> {
     let machine = machine::get().ok_or(Error::Gone)?;
     exclusively(|| {
         if modules::is_loaded(name) {
             return Err(Error::Busy(format!("module {name} is loaded already")));
         }
-        let loaded = modules::get(machine, name).map_err(|refused| Error::Invalid(refused.to_string()))?;
+        let loaded = modules::get(machine, name, parameters).map_err(|refused| Error::Invalid(refused.to_string()))?;
         if matches!(loaded.entry(), Entry::Service(_)) {
             return start_service(machine, name);
         }
@@ -288,68 +293,4 @@ pub fn load(name: &str) -> Result<()> {
 /// Those who watch the registry see what has changed before the caller goes on.
 fn let_watchers_run() {
     thread::yield_now();
-}
-
-/// Unbinds all that a module drives, and takes it out of memory.
-///
-/// # Errors
-/// See [`abi::system::unload_module`].
-pub fn unload(name: &str) -> Result<()> {
-    exclusively(|| {
-        if !modules::is_loaded(name) {
-            return Err(Error::Invalid(format!("module {name} isn't loaded")));
-        }
-        let providers = registry::of_module(name);
-        if thread::owner().is_some_and(|owner| providers.contains(&owner)) {
-            return Err(Error::Busy(format!("module {name} can't remove itself")));
-        }
-        for provider in &providers {
-            if interrupt::is_in_use(*provider) {
-                return Err(Error::Busy(format!("interrupt controller {} is in use", registry::name(*provider))));
-            }
-            if registry::providers(Class::Console) == [*provider] {
-                return Err(Error::Busy(format!("{} is the only console", registry::name(*provider))));
-            }
-            if let Some(child) = registry::bound_children(*provider).first() {
-                return Err(Error::Busy(format!(
-                    "bus {} leads to {}, which is in use",
-                    registry::name(*provider),
-                    registry::name(*child)
-                )));
-            }
-        }
-        for provider in providers {
-            remove(provider)?;
-            registry::set_state(provider, Some(name), DeviceState::Released);
-        }
-        thread::stop_module(name);
-        modules::unload(name);
-        Ok(())
-    })?;
-    let_watchers_run();
-    Ok(())
-}
-
-/// Ends what runs behind a provider and takes back all that it holds.
-///
-/// # Errors
-/// [`Error::Busy`] when somebody doesn't let go of it; then it goes on.
-fn remove(provider: ProviderId) -> Result<()> {
-    // First nobody gets in any more, then those inside leave, then the object ends.
-    interrupt::deactivate(provider);
-    let object = match registry::withdraw(provider) {
-        Ok(object) => object,
-        Err(error) => {
-            interrupt::activate(provider)?;
-            return Err(error);
-        }
-    };
-    thread::stop_all(provider);
-    if let Err(message) = thread::on_behalf_of(provider, || thread::guarded(|| drop(object))) {
-        log::error!("{}: its module panicked while it was removed: {message}", registry::name(provider));
-    }
-    // Once more: the object's end may have started some.
-    thread::stop_all(provider);
-    resources::release_all(provider);
-    Ok(())
 }

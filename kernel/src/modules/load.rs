@@ -1,0 +1,242 @@
+//! The way of a module into memory: read, checked, linked, sealed.
+
+use super::refused::Reason;
+use super::{Loaded, path, require, trust};
+use crate::machine::Machine;
+use crate::memory::layout::PAGE_SIZE;
+use crate::memory::space::{ModuleSpace, Pages, Permission};
+use crate::processor::cache;
+use crate::{thread, time};
+use abi::system::{Assignment, LoadReport, LoadStep};
+use abi::time::Instant;
+use abi::{MODULE_SYMBOL, Module};
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use hashbrown::HashMap;
+use loader::modinfo::ModuleInformation;
+use loader::{Layout, Linked, Object, Place, Segments, link};
+use stamp::Stamp;
+
+/// Loads the module `name`. Those that it depends on are loaded first; `chain` names the modules that wait for this one.
+///
+/// # Errors
+/// When there is no such module, or it is refused.
+pub fn load(
+    machine: &Machine,
+    name: &str,
+    parameters: &[Assignment],
+    chain: &mut Vec<String>,
+) -> Result<Loaded, Reason> {
+    let mut stopwatch = Stopwatch::new();
+    let bytes = machine.file(&path(name)).ok_or(Reason::NotFound)?;
+    let trust::Object { bytes: object, version } = trust::check(machine, name, bytes)?;
+    stopwatch.lap("verify");
+    let object = Object::parse(object).map_err(Reason::Broken)?;
+    stopwatch.lap("parse");
+    check_stamp(machine, &object)?;
+    let information = ModuleInformation::of(&object).map_err(Reason::Broken)?;
+    trust::check_version(machine, name, information.value("name").unwrap_or(name), version)?;
+    let interface = information.value("interface");
+    stopwatch.lap("check");
+    let needs = dependencies(machine, &information, chain)?;
+    stopwatch.lap("dependencies");
+
+    let layout = Layout::new(&object, machine.workarounds).map_err(Reason::Broken)?;
+    let mut memory = Memory::new(&layout)?;
+    stopwatch.lap("place");
+    let resolve = |symbol: &str| {
+        let from_module = || needs.iter().find_map(|module| module.exports.get(symbol).copied());
+        machine.contract.exports.find(symbol).or_else(from_module)
+    };
+    let linked = link(&object, &layout, memory.places(), &resolve).map_err(Reason::Broken)?;
+    let root = root(&linked)?;
+    let exports = match interface {
+        Some(_) => exports(machine, &linked)?,
+        None => HashMap::new(),
+    };
+    let eh_frame = linked.unwind_tables().start as usize;
+    stopwatch.lap("link");
+
+    let sizes = layout.segments().map(|segment| segment.size);
+    memory.seal()?;
+    stopwatch.lap("seal");
+    // SAFETY: a module with this kernel's stamp defines the symbol with this type (`abi::module!`); its size, place
+    // and alignment were checked. It stays mapped as long as `Loaded` lives, which whoever uses it keeps alive.
+    let module = unsafe { &*(root as *const Module) };
+    thread::guarded(|| set_parameters(machine, name, module, parameters))
+        .map_err(|message| Reason::Error(abi::Error::Panicked(message)))??;
+    for initializer in linked.initializers() {
+        // SAFETY: the module's own list of functions to run once before any other, as its object format defines it;
+        // the stamp says that the build that made it is this kernel's.
+        unsafe { core::mem::transmute::<usize, extern "C" fn()>(*initializer as usize)() }
+    }
+    stopwatch.lap("start");
+
+    let figures = linked.figures();
+    let report = LoadReport {
+        file: bytes.len(),
+        text: sizes.execute,
+        constants: sizes.read,
+        data: sizes.write,
+        sections: figures.sections,
+        imports: figures.imports,
+        relocations: figures.relocations,
+        veneers: figures.veneers,
+        erratum_fixes: figures.erratum_fixes,
+        offset_table_entries: figures.offset_table_entries,
+        steps: stopwatch.steps,
+    };
+    log::debug!("{name}: {report}");
+    let start = memory.space.place().start;
+    Ok(Loaded {
+        name: name.to_owned(),
+        place: memory.space.place(),
+        text: start..start + sizes.execute.next_multiple_of(PAGE_SIZE),
+        eh_frame,
+        module,
+        needs,
+        exports,
+        interface,
+        report,
+        _memory: memory,
+    })
+}
+
+/// Measures the steps of loading.
+struct Stopwatch {
+    last: Instant,
+    steps: Vec<LoadStep>,
+}
+
+impl Stopwatch {
+    fn new() -> Self {
+        Self { last: time::now(), steps: Vec::new() }
+    }
+
+    /// Ends a step with this name.
+    fn lap(&mut self, name: &str) {
+        let now = time::now();
+        self.steps.push(LoadStep { name: name.to_owned(), time: now.since(self.last) });
+        self.last = now;
+    }
+}
+
+fn check_stamp(machine: &Machine, object: &Object<'_>) -> Result<(), Reason> {
+    let bytes = object.section(stamp::SECTION).ok_or(Reason::NoStamp)?;
+    if bytes == machine.contract.stamp.as_bytes() {
+        return Ok(());
+    }
+    let module = Stamp::parse(bytes).map_err(Reason::BrokenStamp)?;
+    let kernel = Stamp::parse(machine.contract.stamp.as_bytes()).map_err(Reason::BrokenStamp)?;
+    let difference = module.differences(&kernel).next();
+    difference.map_or(Ok(()), |difference| Err(Reason::OutOfLockstep(difference.to_string())))
+}
+
+/// Loads the modules that a module depends on, unless they are loaded already. Its `.modinfo` names each with the hash
+/// of what it was compiled against.
+fn dependencies(
+    machine: &Machine,
+    information: &ModuleInformation<'_>,
+    chain: &mut Vec<String>,
+) -> Result<Vec<Arc<Loaded>>, Reason> {
+    let mut needs = Vec::new();
+    for dependency in information.values("depends") {
+        let (name, wanted) = dependency.split_once(' ').unwrap_or((dependency, ""));
+        let loaded = require(machine, name, chain)?;
+        match loaded.interface {
+            None => return Err(Reason::NoLibrary(name.to_owned())),
+            Some(interface) if interface != wanted => return Err(Reason::OtherLibrary(name.to_owned())),
+            Some(_) => needs.push(loaded),
+        }
+    }
+    Ok(needs)
+}
+
+/// Memory for a module's segments.
+pub struct Memory {
+    // The mappings go before the memory that they map.
+    space: ModuleSpace,
+    segments: [(Pages, Permission); 3],
+}
+
+impl Memory {
+    fn new(layout: &Layout) -> Result<Self, Reason> {
+        let pages = |size: usize| Pages::new(size.div_ceil(PAGE_SIZE)).map_err(Reason::Error);
+        let Segments { execute, read, write } = layout.segments().map(|segment| segment.size);
+        let segments = [
+            (pages(execute)?, Permission::Execute),
+            (pages(read)?, Permission::Read),
+            (pages(write)?, Permission::Write),
+        ];
+        let size = segments.iter().map(|(pages, _)| pages.size()).sum();
+        let space = ModuleSpace::new(size).map_err(Reason::Error)?;
+        Ok(Self { space, segments })
+    }
+
+    /// The segments' addresses, and their memory through the linear map.
+    fn places(&mut self) -> Segments<Place<'_>> {
+        let mut next = self.space.place().start as u64;
+        let [execute, read, write] = self.segments.each_mut().map(|(pages, _)| {
+            let bytes = pages.bytes();
+            let address = next;
+            next += bytes.len() as u64;
+            Place { address, bytes }
+        });
+        Segments { execute, read, write }
+    }
+
+    /// Maps the segments for good: nothing has been executable so far, and what is from now on can't be written at its
+    /// address.
+    fn seal(&mut self) -> Result<(), Reason> {
+        let mut offset = 0;
+        for (pages, permission) in &mut self.segments {
+            if pages.size() > 0 {
+                if *permission == Permission::Execute {
+                    let bytes = pages.bytes();
+                    cache::publish_code(bytes.as_ptr() as usize, bytes.len());
+                }
+                self.space.map(offset, pages, *permission).map_err(Reason::Error)?;
+            }
+            offset += pages.size();
+        }
+        Ok(())
+    }
+}
+
+/// The address of the module's root symbol.
+fn root(linked: &Linked<'_>) -> Result<usize, Reason> {
+    let root = linked.symbol(MODULE_SYMBOL).ok_or(Reason::NoEntry)?;
+    let is_constant = root.permission == Some(loader::Permission::Read);
+    if !is_constant || root.size < size_of::<Module>() as u64 || root.address % align_of::<Module>() as u64 != 0 {
+        return Err(Reason::NoEntry);
+    }
+    Ok(root.address as usize)
+}
+
+/// What a library defines for other modules.
+fn exports(machine: &Machine, linked: &Linked<'_>) -> Result<HashMap<String, u64>, Reason> {
+    let mut exports = HashMap::new();
+    for symbol in linked.symbols().filter(|symbol| symbol.name != MODULE_SYMBOL) {
+        let by = super::exporting(symbol.name);
+        if by.is_some() || machine.contract.exports.find(symbol.name).is_some() {
+            return Err(Reason::ExportedTwice { symbol: symbol.name.to_owned(), by });
+        }
+        exports.insert(symbol.name.to_owned(), symbol.address);
+    }
+    Ok(exports)
+}
+
+/// Sets the module's parameters, first from `bootargs` and then from `parameters`.
+fn set_parameters(machine: &Machine, name: &str, module: &Module, parameters: &[Assignment]) -> Result<(), Reason> {
+    let given = machine.parameters(name).chain(parameters.iter().map(|given| (&*given.name, &*given.value)));
+    for (parameter, value) in given {
+        let Some(known) = module.parameters.iter().find(|known| known.name() == parameter) else {
+            let known = module.parameters.iter().map(|known| known.name().to_owned()).collect();
+            return Err(Reason::NoParameter { name: parameter.to_owned(), known });
+        };
+        known.set(value).map_err(Reason::Error)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Modules: found in the initramfs, checked, linked, sealed; and taken out again.
+
+mod load;
+mod refused;
+mod trust;
+
+use crate::machine::{self, Machine};
+use crate::registry;
+use abi::Module;
+use abi::sync::Lock;
+use abi::system::{Assignment, LoadReport, ModuleStatus};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+use hashbrown::HashMap;
+use load::Memory;
+use loader::modinfo::ModuleInformation;
+use loader::{Layout, Object, function_at};
+use refused::Reason;
+use rustc_demangle::demangle;
+use stamp::Stamp;
+
+pub use refused::Refused;
+pub use trust::Policy;
+
+/// A module that is loaded. Dropped last of all that refers to it.
+pub struct Loaded {
+    name: String,
+    place: Range<usize>,
+    text: Range<usize>,
+    eh_frame: usize,
+    module: &'static Module,
+    /// The modules that it is linked against, which stay as long as it.
+    needs: Vec<Arc<Loaded>>,
+    /// What others may link against.
+    exports: HashMap<String, u64>,
+    /// For a library, the hash of what others are compiled against.
+    interface: Option<&'static str>,
+    report: LoadReport,
+    _memory: Memory,
+}
+
+impl Loaded {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How to enter it.
+    pub fn entry(&self) -> &abi::Entry {
+        &self.module.entry
+    }
+}
+
+/// All that are loaded, in the order of loading.
+static LOADED: Lock<Vec<Arc<Loaded>>> = Lock::new(Vec::new());
+
+fn path(name: &str) -> String {
+    format!("modules/{name}.o")
+}
+
+fn find(name: &str) -> Option<Arc<Loaded>> {
+    LOADED.lock().iter().find(|loaded| loaded.name == name).cloned()
+}
+
+/// Whether a module is loaded.
+pub fn is_loaded(name: &str) -> bool {
+    find(name).is_some()
+}
+
+/// The module of that name, loaded now if it isn't yet: with these parameters, and behind all that it depends on.
+///
+/// # Errors
+/// When there is none, or it is refused.
+pub fn get(machine: &Machine, name: &str, parameters: &[Assignment]) -> Result<Arc<Loaded>, Refused> {
+    if let Some(loaded) = find(name) {
+        return Ok(loaded);
+    }
+    let before = LOADED.lock().len();
+    let result = load(machine, name, parameters, &mut Vec::new());
+    if result.is_err() {
+        // What was loaded for its sake alone.
+        let others: Vec<_> = LOADED.lock().drain(before..).rev().collect();
+        drop(others);
+    }
+    result
+}
+
+fn load(
+    machine: &Machine,
+    name: &str,
+    parameters: &[Assignment],
+    chain: &mut Vec<String>,
+) -> Result<Arc<Loaded>, Refused> {
+    chain.push(name.to_owned());
+    let loaded = load::load(machine, name, parameters, chain).map_err(|reason| Refused::new(name, reason))?;
+    chain.pop();
+    let loaded = Arc::new(loaded);
+    LOADED.lock().push(loaded.clone());
+    Ok(loaded)
+}
+
+/// A module that another depends on; `chain` names those that wait for it.
+fn require(machine: &Machine, name: &str, chain: &mut Vec<String>) -> Result<Arc<Loaded>, Reason> {
+    if let Some(loaded) = find(name) {
+        return Ok(loaded);
+    }
+    if let Some(start) = chain.iter().position(|waiting| waiting == name) {
+        let circle = chain.iter().skip(start).cloned().chain([name.to_owned()]);
+        return Err(Reason::Cycle(circle.collect()));
+    }
+    load(machine, name, &[], chain).map_err(Reason::Dependency)
+}
+
+/// The module that exports a symbol.
+fn exporting(symbol: &str) -> Option<String> {
+    LOADED.lock().iter().find(|loaded| loaded.exports.contains_key(symbol)).map(|loaded| loaded.name.clone())
+}
+
+/// The modules that are linked against this one.
+pub fn users_of(name: &str) -> Vec<String> {
+    let loaded = LOADED.lock();
+    let uses = |module: &&Arc<Loaded>| module.needs.iter().any(|need| need.name == name);
+    loaded.iter().filter(uses).map(|module| module.name.clone()).collect()
+}
+
+/// Takes a module out of memory. Nothing may refer to it any more: its providers have been withdrawn and dropped, and no
+/// module is linked against it.
+pub fn unload(name: &str) {
+    let mut loaded = LOADED.lock();
+    let Some(index) = loaded.iter().position(|loaded| loaded.name == name) else { return };
+    let module = loaded.remove(index);
+    drop(loaded);
+    drop(module);
+}
+
+/// What a module of the initramfs says of itself.
+///
+/// # Errors
+/// When there is none, or it can't be read.
+pub fn information(machine: &Machine, name: &str) -> Result<Vec<Assignment>, Refused> {
+    let read = || {
+        let bytes = machine.file(&path(name)).ok_or(Reason::NotFound)?;
+        let (object, trailer) = module_signature::split(bytes);
+        let object = Object::parse(object).map_err(Reason::Broken)?;
+        let information = ModuleInformation::of(&object).map_err(Reason::Broken)?;
+        let own = |(name, value): (&str, &str)| Assignment { name: name.to_owned(), value: value.to_owned() };
+        let mut entries: Vec<_> = information.entries().map(own).collect();
+        entries.push(own(("file", &format!("{} ({} bytes)", path(name), bytes.len()))));
+        if let Some(trailer) = trailer {
+            entries.push(own(("signature", &format!("version {} with key {}", trailer.version, trailer.key))));
+        }
+        if let Some(Ok(stamp)) = object.section(stamp::SECTION).map(Stamp::parse) {
+            entries.extend(stamp.entries().map(|(key, value)| own((&format!("stamp.{key}"), value))));
+        }
+        Ok(entries)
+    };
+    read().map_err(|reason| Refused::new(name, reason))
+}
+
+/// All modules that are loaded.
+pub fn status() -> Vec<ModuleStatus> {
+    let loaded = LOADED.lock().clone();
+    let status = |loaded: &Arc<Loaded>| ModuleStatus {
+        name: loaded.name.clone(),
+        size: loaded.place.len(),
+        text: loaded.text.start,
+        needed_by: users_of(&loaded.name),
+        drives: registry::of_module(&loaded.name).into_iter().map(registry::name).collect(),
+        report: loaded.report.clone(),
+    };
+    loaded.iter().map(status).collect()
+}
+
+/// Bytes that all loaded modules are mapped in.
+pub fn total_size() -> usize {
+    LOADED.lock().iter().map(|loaded| loaded.place.len()).sum()
+}
+
+/// The module that has `address` in one of its segments.
+pub fn containing(address: usize) -> Option<Arc<Loaded>> {
+    LOADED.lock().iter().find(|loaded| loaded.place.contains(&address)).cloned()
+}
+
+/// Where the unwind tables of the module with text at `address` are.
+pub fn eh_frame(address: usize) -> Option<usize> {
+    LOADED.lock().iter().find(|loaded| loaded.text.contains(&address)).map(|loaded| loaded.eh_frame)
+}
+
+/// Which module and function `address` is in, in words.
+pub fn describe(address: usize) -> Option<String> {
+    let loaded = LOADED.try_lock()?.iter().find(|loaded| loaded.text.contains(&address)).cloned()?;
+    let offset = address - loaded.text.start;
+    // Looked up in the file, since nobody needs the names while all goes well.
+    let function = || {
+        let machine = machine::get()?;
+        let (object, _) = module_signature::split(machine.file(&path(&loaded.name))?);
+        let object = Object::parse(object).ok()?;
+        let (name, into) = function_at(&object, &Layout::new(&object, machine.workarounds).ok()?, offset)?;
+        Some(format!("{:#}+{into:#x}", demangle(name)))
+    };
+    Some(format!("{} ({}+{offset:#x})", function().unwrap_or_else(|| "?".to_owned()), loaded.name))
+}

@@ -1,0 +1,100 @@
+//! Builds, packs, runs and tests Lockstep; reached through the script `x`.
+
+mod archive;
+mod bench;
+mod build;
+mod cargo;
+mod contract;
+mod debian;
+mod exports;
+mod files;
+mod firmware;
+mod image;
+mod lockstep;
+mod merge;
+mod qemu;
+mod rlib;
+pub mod sdk;
+pub mod sign;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use cargo::Workspace;
+use qemu::Board;
+
+const HELP: &str = "\
+usage: ./x COMMAND
+
+  build                  build out/kernel.img, out/kernel.elf, out/initramfs.cpio and out/modules/*.o
+  run [--board BOARD] [-- ARGUMENT...]
+                         build and boot in QEMU, on board virt (the default) or rpi4, with further arguments for QEMU
+  sdk                    pack what modules outside of this tree are built with: out/lockstep-sdk.tar
+  test                   check the format, run clippy, and run all tests, those in QEMU last
+  bench [--linux] [--profile]
+                         count the instructions that boot, module loading, ping and idling take, for Linux too (fetched
+                         once), and by function
+  clean                  remove all that was built
+  help                   print this
+";
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["build"] => build::build(&Workspace::find()?).map(|_| ()),
+        ["run", options @ ..] => {
+            let (board, more) = run_options(options)?;
+            let workspace = Workspace::find()?;
+            build::build(&workspace)?;
+            qemu::run(&workspace, board, more)
+        }
+        ["sdk"] => sdk::pack(&Workspace::find()?),
+        ["test"] => test::test(&Workspace::find()?),
+        ["bench", options @ ..] => {
+            let options = bench::Options::parse(options)?;
+            let workspace = Workspace::find()?;
+            build::build(&workspace)?;
+            bench::bench(&workspace, &options)
+        }
+        ["clean"] => clean(&Workspace::find()?),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => bail!("there is no command `{}`; ./x help lists what there is", arguments.join(" ")),
+    }
+}
+
+fn run_options<'a>(options: &'a [&'a str]) -> Result<(Board, &'a [&'a str])> {
+    let (board, rest) = match options {
+        ["--board", name, rest @ ..] => (Board::named(name)?, rest),
+        rest => (Board::Virt, rest),
+    };
+    match rest {
+        [] => Ok((board, &[])),
+        ["--", more @ ..] => Ok((board, more)),
+        [word, ..] => bail!("run doesn't understand `{word}`; arguments for QEMU follow --"),
+    }
+}
+
+fn clean(workspace: &Workspace) -> Result<()> {
+    for folder in [workspace.out(), workspace.root.join("target")] {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder)?;
+        }
+    }
+    Ok(())
+}
