@@ -7,6 +7,7 @@ use std::{env, fs};
 const NOTHING: &str = "pub static CONTRACT: kernel::Contract = kernel::Contract {
     exports: loader::exports::ExportTable { starts: &[], exports: &[] },
     stamp: \"\",
+    abi: &[],
     key: [0; 32],
 };
 ";

@@ -134,7 +134,8 @@ macro_rules! driver {
         $crate::module!(
             #[unsafe(no_mangle)],
             $summary,
-            concat!($("class=", stringify!($class), "\0", $("class=", stringify!($more), "\0",)*)? $("compatible=", $compatible, "\0"),+),
+            [$($class $($more)*)?],
+            concat!($("compatible=", $compatible, "\0"),+),
             Driver($crate::boxed_driver::<$type>),
             $($($parameters)*)?
         );
@@ -171,7 +172,8 @@ macro_rules! service {
         $crate::module!(
             #[unsafe(no_mangle)],
             $summary,
-            concat!($("class=", stringify!($class), "\0", $("class=", stringify!($more), "\0",)*)? "service=1\0"),
+            [$($class $($more)*)?],
+            "service=1\0",
             Service($crate::boxed_service::<$type>),
             $($($parameters)*)?
         );
@@ -194,6 +196,7 @@ macro_rules! library {
             // Tests on the host link a driver with its libraries: there one module alone may have the symbol.
             #[cfg_attr(target_os = "none", unsafe(no_mangle))],
             $summary,
+            [],
             "library=1\0",
             Library,
             $($($parameters)*)?
@@ -228,7 +231,7 @@ macro_rules! provides {
 #[allow_internal_unsafe]
 macro_rules! module {
     (
-        #[$symbol:meta], $summary:literal, $claims:expr, $kind:ident $(($enter:expr))?,
+        #[$symbol:meta], $summary:literal, [$($class:ident)*], $claims:expr, $kind:ident $(($enter:expr))?,
         $(
             $(#[doc = $text:literal])+
             $parameter:ident: $value:ident $(in $low:literal..=$high:literal)? = $default:literal
@@ -270,6 +273,7 @@ macro_rules! module {
                 "version=", env!("CARGO_PKG_VERSION"), "\0",
                 "license=", env!("CARGO_PKG_LICENSE"), "\0",
                 "summary=", $summary, "\0",
+                $("class=", stringify!($class), "\0",)*
                 $claims,
                 $(
                     "parm=", stringify!($parameter), ":", $($text,)+

@@ -52,6 +52,8 @@ pub struct Contract {
     pub exports: ExportTable,
     /// What they must have been built with.
     pub stamp: &'static str,
+    /// The packed description of `abi` (see [`stamp::description`]).
+    pub abi: &'static [u8],
     /// The public key that they must have been signed for (RFC 8032, section 5.1.5).
     pub key: [u8; 32],
 }

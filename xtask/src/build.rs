@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::cargo::{Library, ModuleCrate, Workspace};
-use crate::contract::{Contract, Crate, Linked};
+use crate::contract::{Contract, Linked};
 use crate::{archive, files, image};
 
 /// Builds everything that is not up to date: `out/kernel.elf`, `out/kernel.img`, `out/modules/*.o` and
@@ -38,9 +38,9 @@ fn build_libraries(workspace: &Workspace, modules: &[ModuleCrate]) -> Result<Vec
 }
 
 /// The library of the package with this Cargo.toml.
-fn library<'l>(libraries: &'l [Library], manifest: &Path) -> Result<&'l Path> {
+fn library<'l>(libraries: &'l [Library], manifest: &Path) -> Result<&'l Library> {
     let found = libraries.iter().find(|library| library.manifest == manifest);
-    Ok(&found.with_context(|| format!("cargo built no library of {}", manifest.display()))?.path)
+    found.with_context(|| format!("cargo built no library of {}", manifest.display()))
 }
 
 /// What modules are linked for, given what cargo has built.
@@ -90,9 +90,9 @@ fn link_modules(
     for module in in_order(modules) {
         let file = format!("{folder}/{}.o", module.name);
         let (full, stripped) = (workspace.out().join(&file), workspace.scratch().join(&file));
-        let krate = Crate { name: &module.name, rlib: library(libraries, &module.manifest)? };
-        let module = contract.link(&krate, &linked, &full, &stripped);
-        linked.push(module.with_context(|| format!("cannot link module {}", krate.name))?);
+        let library = library(libraries, &module.manifest)?;
+        let result = contract.link(&module.name, library, &linked, &full, &stripped);
+        linked.push(result.with_context(|| format!("cannot link module {}", module.name))?);
     }
     Ok(linked)
 }

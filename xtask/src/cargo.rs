@@ -56,6 +56,10 @@ pub struct Library {
     pub manifest: PathBuf,
     /// The `.rlib`.
     pub path: PathBuf,
+    /// The edition of the language.
+    pub edition: String,
+    /// The features that were switched on.
+    pub features: Vec<String>,
 }
 
 impl Workspace {
@@ -222,9 +226,13 @@ fn artifacts(command: &mut Command) -> Result<Artifacts> {
         // The `.rmeta` always has the name that rustc uses; the `.rlib` of a requested package may be a link to it.
         for file in files.filter(|file| file.ends_with(".rmeta") && file.contains(TARGET)) {
             let manifest = message["manifest_path"].as_str().unwrap_or_default();
-            artifacts
-                .libraries
-                .push(Library { manifest: manifest.into(), path: Path::new(file).with_extension("rlib") });
+            let features = message["features"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            artifacts.libraries.push(Library {
+                manifest: manifest.into(),
+                path: Path::new(file).with_extension("rlib"),
+                edition: message["target"]["edition"].as_str().unwrap_or_default().to_owned(),
+                features: features.map(str::to_owned).collect(),
+            });
         }
     }
     Ok(artifacts)

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection};
+use stamp::description;
 
-use crate::cargo::Workspace;
+use crate::cargo::{Library, TARGET_FILE, Workspace};
+use crate::describe::{self, Described, Settings};
 use crate::exports::{self, STANDARD};
 use crate::files;
 use crate::lockstep::{self, Compilation};
@@ -25,20 +27,20 @@ pub struct Contract {
     pub stamp: String,
     /// The symbols that the kernel exports.
     pub exports: BTreeSet<String>,
+    /// The description of `abi`, which is the last of the shared crates.
+    pub abi: Described,
     /// What modules are signed with, if they are.
     pub key: Option<Key>,
+    /// The folder that cargo calls rustc in.
+    pub folder: PathBuf,
+    /// The file that describes the target.
+    pub target: PathBuf,
+    /// Where the procedural macros are that the libraries use.
+    pub macros: PathBuf,
     /// What else a module depends on: when this file is newer, the module is linked again.
     pub made: PathBuf,
     /// What the compiler recorded of the libraries.
     pub records: Records,
-}
-
-/// A crate that becomes a module.
-pub struct Crate<'a> {
-    /// The module's name.
-    pub name: &'a str,
-    /// Its library.
-    pub rlib: &'a Path,
 }
 
 /// A module that has been linked.
@@ -49,20 +51,8 @@ pub struct Linked {
     pub rlib: PathBuf,
     /// The object file that is loaded, without debugging information.
     pub object: PathBuf,
-    /// Whether other modules may be linked against it.
-    pub is_library: bool,
-}
-
-impl Linked {
-    /// What has been made of a crate.
-    ///
-    /// # Errors
-    ///
-    /// When its library can't be read.
-    pub fn new(module: &Crate<'_>, object: &Path) -> Result<Self> {
-        let (name, rlib, object) = (module.name.to_owned(), module.rlib.to_owned(), object.to_owned());
-        Ok(Self { is_library: is_library(&rlib)?, name, rlib, object })
-    }
+    /// What other modules are linked against, if this one is for that.
+    pub interface: Option<Described>,
 }
 
 impl Contract {
@@ -71,24 +61,50 @@ impl Contract {
     /// # Errors
     ///
     /// When the kernel was not compiled against that `abi`.
-    pub fn of_kernel(workspace: &Workspace, kernel: &Path, abi: &Path) -> Result<Self> {
+    pub fn of_kernel(workspace: &Workspace, kernel: &Library, abi: &Library) -> Result<Self> {
         let records = Records { cache: workspace.scratch().join("rlibs"), installed: None };
         let compilation = Compilation::find(&workspace.root)?;
-        let kernel_dependencies = records.dependencies(kernel)?;
-        let its_abi = kernel_dependencies.iter().find(|dependency| dependency.path == abi);
+        let kernel_dependencies = records.dependencies(&kernel.path)?;
+        let its_abi = kernel_dependencies.iter().find(|dependency| dependency.path == abi.path);
         let its_abi =
-            its_abi.context("the kernel was not compiled against the abi that modules are compiled against")?;
-        let mut shared = records.dependencies(abi)?;
-        shared.push(its_abi.clone());
-        Ok(Self {
-            stamp: compilation.stamp(&shared, &kernel_dependencies)?,
-            exports: exports::choose(&rlib::global_symbols(kernel)?, &shared)?,
-            shared,
+            its_abi.context("the kernel was not compiled against the abi that modules are compiled against")?.clone();
+        let mut contract = Self {
+            shared: records.dependencies(&abi.path)?,
+            abi: Described { hash: String::new(), section: Vec::new() },
+            exports: BTreeSet::new(),
+            stamp: String::new(),
             compilation,
             key: Some(Key::development(&workspace.root)?),
+            folder: workspace.root.clone(),
+            target: workspace.root.join(TARGET_FILE),
+            macros: workspace.macros(),
             made: workspace.scratch().join("contract.rs"),
             records,
-        })
+        };
+        contract.abi = contract.describe(abi, &contract.shared)?;
+        contract.shared.push(its_abi);
+        contract.stamp = contract.stamp_of(&kernel_dependencies)?;
+        contract.exports = exports::choose(&rlib::global_symbols(&kernel.path)?, &contract.shared)?;
+        Ok(contract)
+    }
+
+    fn describe(&self, library: &Library, dependencies: &[Dependency]) -> Result<Described> {
+        let Library { path, edition, features, .. } = library;
+        let compiled = describe::Compiled { rlib: path, edition, features, dependencies };
+        let (folder, target, macros, cache) = (&self.folder, &self.target, &self.macros, &self.records.cache);
+        describe::describe(&compiled, &Settings { folder, target, macros, cache })
+    }
+
+    /// The stamp of what was compiled against `dependencies`. For `abi` it has the hash of the description, since rustc's
+    /// own changes with every comment; but only of the very `abi` that was described.
+    pub fn stamp_of(&self, dependencies: &[Dependency]) -> Result<String> {
+        let mut dependencies = dependencies.to_vec();
+        if let Some(described) = self.shared.last() {
+            for dependency in dependencies.iter_mut().filter(|dependency| **dependency == *described) {
+                dependency.hash.clone_from(&self.abi.hash);
+            }
+        }
+        self.compilation.stamp(&self.shared, &dependencies)
     }
 
     /// The Rust source of all that the kernel has to know of it.
@@ -99,73 +115,86 @@ impl Contract {
     pub fn source(&self) -> Result<String> {
         // Without a key the kernel has none that it could trust.
         let key = self.key.as_ref().map_or([0; 32], Key::public);
-        exports::source(&self.exports, &self.stamp, &key)
+        exports::source(&self.exports, &self.stamp, &self.abi.section, &key)
     }
 
-    /// Links a module from its own crate and the crates that it shares neither with the kernel nor with the modules
+    /// Links the module `name` from its own crate and the crates that it shares neither with the kernel nor with the modules
     /// `others`, of which it may depend on those that are libraries. The outcome, signed, goes to `full` with
-    /// debugging information and to `stripped` without, unless that is up to date.
+    /// debugging information and to `object` without, unless that is up to date.
     ///
     /// # Errors
     ///
     /// When the module was not compiled against this contract, depends on a module that exports nothing, or
     /// [`merge::link`] refuses it.
-    pub fn link(&self, module: &Crate<'_>, others: &[Linked], full: &Path, stripped: &Path) -> Result<Linked> {
-        let dependencies = self.records.dependencies(module.rlib)?;
-        let stamp = self.compilation.stamp(&self.shared, &dependencies)?;
+    pub fn link(&self, name: &str, library: &Library, others: &[Linked], full: &Path, object: &Path) -> Result<Linked> {
+        let rlib = &library.path;
+        let dependencies = self.records.dependencies(rlib)?;
+        let stamp = self.stamp_of(&dependencies)?;
         lockstep::check(&stamp, &self.stamp)?;
 
-        let shared = |dependency: &Dependency| self.shared.iter().any(|shared| shared.path == dependency.path);
-        let mut inputs = vec![(module.rlib, true)];
-        let mut libraries = Vec::new();
+        let is_shared = |dependency: &Dependency| self.shared.iter().any(|shared| shared.path == dependency.path);
+        let mut inputs = vec![(rlib.as_path(), true)];
+        let mut needs = Vec::new();
+        let mut own = Vec::new();
         for dependency in &dependencies {
-            let standard = STANDARD.contains(&dependency.name.as_str());
-            if let Some(library) = others.iter().find(|library| library.rlib == dependency.path) {
-                libraries.push((library, dependency));
-            } else if standard || !shared(dependency) {
-                inputs.push((&dependency.path, !standard));
+            let is_standard = STANDARD.contains(&dependency.name.as_str());
+            if let Some(other) = others.iter().find(|other| other.rlib == dependency.path) {
+                let Some(interface) = &other.interface else {
+                    bail!("it uses the crate of module {}, which exports nothing: that takes abi::library!", other.name)
+                };
+                own.push((&dependency.name, &interface.hash));
+                needs.push((other, interface));
+            } else if is_standard || !is_shared(dependency) {
+                inputs.push((&dependency.path, !is_standard));
+                own.push((&dependency.name, &dependency.hash));
             }
         }
-        let linked = Linked::new(module, stripped)?;
+        let mut linked =
+            Linked { name: name.to_owned(), rlib: rlib.clone(), object: object.to_owned(), interface: None };
+        if is_library(rlib)? {
+            // What it says is made of its own crate and of those that it got its types from.
+            let mut interface = self.describe(library, &dependencies)?;
+            interface.hash = describe::hash(&format!("{} {own:?}", interface.hash));
+            linked.interface = Some(interface);
+        }
         let this_program = std::env::current_exe()?;
         let reasons = inputs.iter().map(|(path, _)| *path).chain([self.made.as_path(), &this_program]);
-        if !files::outdated(stripped, reasons.chain(libraries.iter().map(|(library, _)| library.object.as_path())))? {
+        if !files::outdated(object, reasons.chain(needs.iter().map(|(other, _)| other.object.as_path())))? {
             return Ok(linked);
         }
         eprintln!("     Linking {}", full.file_name().unwrap_or_default().display());
 
-        let mut imports = Vec::new();
+        let mut imports = BTreeSet::new();
         let mut information = Vec::new();
-        for (library, dependency) in libraries {
-            ensure!(
-                library.is_library,
-                "it uses the crate of module {}, which exports nothing: that takes abi::library!",
-                library.name
-            );
-            imports.extend(exports_of(&library.rlib)?);
-            information.push(("depends", format!("{} {}", library.name, dependency.hash)));
+        let mut notes = vec![
+            (stamp::SECTION.to_owned(), stamp.as_bytes()),
+            (description::SECTION.to_owned(), self.abi.section.as_slice()),
+        ];
+        for (other, interface) in needs {
+            imports.extend(exports_of(&other.rlib)?);
+            information.push(("depends", format!("{} {}", other.name, interface.hash)));
+            notes.push((description::section_of_library(&other.name), interface.section.as_slice()));
+        }
+        let mut exported = BTreeSet::new();
+        if let Some(interface) = &linked.interface {
+            exported = exports_of(rlib)?;
+            information.push(("interface", interface.hash.clone()));
+            notes.push((description::section_of_library(name), interface.section.as_slice()));
         }
         let archive = |(path, own): (&Path, bool)| -> Result<Archive> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let data = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             Ok(Archive { name, data, own })
         };
-        let archives = inputs.into_iter().map(archive).collect::<Result<Vec<_>>>()?;
-        let mut exported = BTreeSet::new();
-        if linked.is_library {
-            information.push(("interface", self.records.hash(module.rlib)?));
-            exported = exports_of(module.rlib)?;
-        }
-        let imports: BTreeSet<String> = imports.into_iter().collect();
         let module = merge::link(&Request {
-            archives: &archives,
+            archives: &inputs.into_iter().map(archive).collect::<Result<Vec<_>>>()?,
             is_imported: &|name| self.exports.contains(name) || imports.contains(name),
             exports: &exported,
             information: &information,
-            notes: &[(stamp::SECTION, stamp.as_bytes())],
+            notes: &notes,
         })?;
         files::write(full, &self.signed(module.full))?;
-        files::write(stripped, &self.signed(module.stripped))?;
+        files::write(object, &self.signed(module.stripped))?;
         Ok(linked)
     }
 

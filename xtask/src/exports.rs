@@ -68,8 +68,9 @@ pub fn choose(kernel: &[GlobalSymbol], shared: &[Dependency]) -> Result<BTreeSet
     Ok(exports)
 }
 
-/// The Rust source of the kernel's `Contract`: its exports, its stamp, and the key that modules are checked with.
-pub fn source(exports: &BTreeSet<String>, stamp: &str, key: &[u8; 32]) -> Result<String> {
+/// The Rust source of the kernel's `Contract`: its exports, its stamp, the packed description of `abi`, and the
+/// key that modules are checked with.
+pub fn source(exports: &BTreeSet<String>, stamp: &str, abi: &[u8], key: &[u8; 32]) -> Result<String> {
     let table = arrange(exports.iter().map(String::as_str)).map_err(|name| anyhow!("{name} is exported twice"))?;
     let mut declarations = String::new();
     let mut entries = String::new();
@@ -85,7 +86,8 @@ pub fn source(exports: &BTreeSet<String>, stamp: &str, key: &[u8; 32]) -> Result
          pub static CONTRACT: kernel::Contract = kernel::Contract {{\n    \
          exports: loader::exports::ExportTable {{\n    \
          starts: &{:?},\n    exports: &[\n{entries}    ],\n    }},\n    \
-         stamp: {stamp:?},\n    key: {key:?},\n}};\n",
-        table.starts
+         stamp: {stamp:?},\n    abi: b\"{}\",\n    key: {key:?},\n}};\n",
+        table.starts,
+        abi.escape_ascii()
     ))
 }

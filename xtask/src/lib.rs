@@ -6,6 +6,7 @@ mod build;
 mod cargo;
 mod contract;
 mod debian;
+mod describe;
 mod exports;
 mod files;
 mod firmware;

@@ -17,7 +17,9 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 use loader::modinfo::ModuleInformation;
 use loader::{Layout, Linked, Object, Place, Segments, link};
+use module_signature::split;
 use stamp::Stamp;
+use stamp::description::{self, Description};
 
 /// Loads the module `name`. Those that it depends on are loaded first; `chain` names the modules that wait for this one.
 ///
@@ -40,7 +42,7 @@ pub fn load(
     trust::check_version(machine, name, information.value("name").unwrap_or(name), version)?;
     let interface = information.value("interface");
     stopwatch.lap("check");
-    let needs = dependencies(machine, &information, chain)?;
+    let needs = dependencies(machine, &object, &information, chain)?;
     stopwatch.lap("dependencies");
 
     let layout = Layout::new(&object, machine.workarounds).map_err(Reason::Broken)?;
@@ -130,14 +132,25 @@ fn check_stamp(machine: &Machine, object: &Object<'_>) -> Result<(), Reason> {
     }
     let module = Stamp::parse(bytes).map_err(Reason::BrokenStamp)?;
     let kernel = Stamp::parse(machine.contract.stamp.as_bytes()).map_err(Reason::BrokenStamp)?;
-    let difference = module.differences(&kernel).next();
-    difference.map_or(Ok(()), |difference| Err(Reason::OutOfLockstep(difference.to_string())))
+    let Some(difference) = module.differences(&kernel).next() else { return Ok(()) };
+    let item = match difference.key {
+        "crate abi" => changed_item(object.section(description::SECTION), Some(machine.contract.abi)),
+        _ => None,
+    };
+    Err(Reason::OutOfLockstep(item.unwrap_or_else(|| difference.to_string())))
+}
+
+/// The item in which two descriptions of a crate differ most, the module's and that of what is at hand.
+fn changed_item(module: Option<&[u8]>, here: Option<&[u8]>) -> Option<String> {
+    let (module, here) = (Description::unpack(module?).ok()?, Description::unpack(here?).ok()?);
+    module.differences(&here).next().map(|difference| difference.to_string())
 }
 
 /// Loads the modules that a module depends on, unless they are loaded already. Its `.modinfo` names each with the hash
 /// of what it was compiled against.
 fn dependencies(
     machine: &Machine,
+    object: &Object<'_>,
     information: &ModuleInformation<'_>,
     chain: &mut Vec<String>,
 ) -> Result<Vec<Arc<Loaded>>, Reason> {
@@ -147,7 +160,13 @@ fn dependencies(
         let loaded = require(machine, name, chain)?;
         match loaded.interface {
             None => return Err(Reason::NoLibrary(name.to_owned())),
-            Some(interface) if interface != wanted => return Err(Reason::OtherLibrary(name.to_owned())),
+            Some(interface) if interface != wanted => {
+                let section = description::section_of_library(name);
+                let (library, _) = split(machine.file(&path(name)).unwrap_or_default());
+                let library = Object::parse(library).map_err(Reason::Broken)?;
+                let item = changed_item(object.section(&section), library.section(&section));
+                return Err(Reason::OtherLibrary { name: name.to_owned(), item });
+            }
             Some(_) => needs.push(loaded),
         }
     }

@@ -49,7 +49,12 @@ pub enum Reason {
     /// A module that it depends on is no library.
     NoLibrary(String),
     /// It was built against another version of a module that it depends on.
-    OtherLibrary(String),
+    OtherLibrary {
+        /// The module.
+        name: String,
+        /// The item in which the versions differ most.
+        item: Option<String>,
+    },
     /// It exports a symbol that is exported already.
     ExportedTwice {
         /// The symbol.
@@ -104,8 +109,9 @@ impl fmt::Display for Reason {
             Self::Cycle(names) => write!(formatter, "its dependencies lead back to it: {}", names.join(" -> ")),
             Self::Dependency(refused) => write!(formatter, "it depends on a module that was refused: {refused}"),
             Self::NoLibrary(name) => write!(formatter, "it depends on module {name}, which is no library"),
-            Self::OtherLibrary(name) => {
-                write!(formatter, "it was built against another version of module {name} than the one that is loaded")
+            Self::OtherLibrary { name, item } => {
+                write!(formatter, "it was built against another version of module {name} than the one that is loaded")?;
+                item.as_ref().map_or(Ok(()), |item| write!(formatter, ": {item}"))
             }
             Self::ExportedTwice { symbol, by } => {
                 let symbol = rustc_demangle::demangle(symbol);

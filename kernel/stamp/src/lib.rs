@@ -19,6 +19,8 @@
 
 extern crate alloc;
 
+pub mod description;
+
 use alloc::string::String;
 use core::fmt;
 

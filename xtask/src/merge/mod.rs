@@ -34,7 +34,7 @@ pub struct Request<'a> {
     /// What to say of it in `.modinfo`, besides what it says itself.
     pub information: &'a [(&'a str, String)],
     /// Sections that are not loaded: names and contents.
-    pub notes: &'a [(&'a str, &'a [u8])],
+    pub notes: &'a [(String, &'a [u8])],
 }
 
 /// A linked module.

@@ -118,12 +118,21 @@ fn run(tool: &str, command: &mut Command) -> String {
 
 /// Links a module that exports `exports` for a kernel that exports `imports`.
 fn link(archives: &[Archive], imports: &[&str], exports: &[&str]) -> anyhow::Result<Module> {
+    link_with(archives, imports, exports, &[])
+}
+
+fn link_with(
+    archives: &[Archive],
+    imports: &[&str],
+    exports: &[&str],
+    information: &[(&str, String)],
+) -> anyhow::Result<Module> {
     super::link(&Request {
         archives,
         is_imported: &|name| imports.contains(&name),
         exports: &exports.iter().map(|name| (*name).to_owned()).collect(),
-        information: &[("depends", "other".to_owned())],
-        notes: &[(stamp::SECTION, b"format=1\n")],
+        information,
+        notes: &[(stamp::SECTION.to_owned(), b"format=1\n")],
     })
 }
 
@@ -175,7 +184,7 @@ fn only_what_the_root_reaches_is_linked() {
     let names = symbols(&module.stripped, |_, undefined| !undefined);
     let functions: Vec<_> = names.iter().filter(|name| !name.is_empty()).map(String::as_str).collect();
     assert_eq!(functions, ["LOCKSTEP_MODULE", "done", "helper", "library", "probe"]);
-    assert_eq!(section(&module.stripped, ".modinfo"), b"name=driver\0depends=other\0");
+    assert_eq!(section(&module.stripped, ".modinfo"), b"name=driver\0");
 }
 
 #[test]
@@ -240,7 +249,8 @@ fn a_library_keeps_what_it_exports_and_what_that_needs() {
 
 #[test]
 fn what_the_build_knows_of_a_module_follows_what_it_says_of_itself() {
-    let module = link_driver(&driver("information"));
+    let workshop = driver("information");
+    let module = link_with(&workshop.archives(), &EXPORTS, &[], &[("depends", "other".to_owned())]).unwrap();
     for object in [&module.full, &module.stripped] {
         assert_eq!(section(object, ".modinfo"), b"name=driver\0depends=other\0");
     }

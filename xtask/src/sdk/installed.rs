@@ -5,13 +5,15 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{EXPORTS, LIBRARIES, MACROS, MODULES, STAMP, TOOLCHAIN, file_name};
+use super::{EXPORTS, LIBRARIES, MACROS, MODULES, STAMP, TOOLCHAIN, description, file_name};
 use crate::cargo::{self, TARGET_FILE};
-use crate::contract::{Contract, Crate, Linked};
+use crate::contract::{Contract, Linked};
+use crate::describe::Described;
 use crate::lockstep::{self, Compilation};
 use crate::rlib::Records;
 use crate::sign::Key;
 use crate::{archive, files};
+use stamp::Stamp;
 
 const HELP: &str = "\
 usage: lockstep-sdk build [--key FILE] [FOLDER]
@@ -92,39 +94,53 @@ impl Sdk {
         found.with_context(|| format!("there is no {start} in {LIBRARIES} of the SDK"))
     }
 
-    /// The contract of the kernel that this SDK belongs to, with a folder for what is kept between builds.
-    fn contract(&self, scratch: &Path, key: Option<Key>) -> Result<Contract> {
-        let folder = self.root.join(LIBRARIES);
-        let records = Records { cache: scratch.join("rlibs"), installed: Some(folder) };
+    /// The contract of the kernel that this SDK belongs to, for the crate in `folder`, with another folder for what is
+    /// kept between builds.
+    fn contract(&self, folder: &Path, scratch: &Path, key: Option<Key>) -> Result<Contract> {
+        let records = Records { cache: scratch.join("rlibs"), installed: Some(self.root.join(LIBRARIES)) };
         let compilation = Compilation::find(&self.root)?;
         let abi = self.library("libabi-")?;
         let mut shared = records.dependencies(&abi)?;
         shared.push(records.itself("abi", &abi)?);
         let stamp = self.read(STAMP)?;
-        // Before rustc says it in its own words.
-        lockstep::check(&compilation.stamp(&shared, &shared)?, &stamp)
-            .context("the compiler at hand is not the one that this SDK was made with")?;
-        Ok(Contract {
+        let hash = Stamp::parse(stamp.as_bytes())?.get("crate abi").unwrap_or_default().to_owned();
+        let contract = Contract {
             exports: self.read(EXPORTS)?.lines().map(str::to_owned).collect(),
+            abi: self.described("abi", &hash)?,
             stamp,
             shared,
             compilation,
             key,
+            folder: folder.to_owned(),
+            target: self.root.join(TARGET_FILE),
+            macros: self.root.join(MACROS),
             made: self.root.join(EXPORTS),
             records,
-        })
+        };
+        // Before rustc says it in its own words.
+        lockstep::check(&contract.stamp_of(&contract.shared)?, &contract.stamp)
+            .context("the compiler at hand is not the one that this SDK was made with")?;
+        Ok(contract)
+    }
+
+    /// The description of a crate, with this hash.
+    fn described(&self, name: &str, hash: &str) -> Result<Described> {
+        let path = description(name);
+        let section = std::fs::read(self.root.join(&path)).with_context(|| format!("cannot read {path} of the SDK"))?;
+        Ok(Described { hash: hash.to_owned(), section })
     }
 
     /// The modules that others may depend on.
     fn modules(&self) -> Result<Vec<Linked>> {
-        let list = self.read(MODULES)?;
-        let modules = list.lines().filter_map(|line| line.split_once(' '));
-        modules
-            .map(|(name, file)| {
-                let rlib = self.root.join(LIBRARIES).join(file);
-                Linked::new(&Crate { name, rlib: &rlib }, &rlib)
-            })
-            .collect()
+        let mut modules = Vec::new();
+        for line in self.read(MODULES)?.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [name, hash, file] = words[..] else { bail!("{MODULES} of the SDK has the line {line:?}") };
+            let rlib = self.root.join(LIBRARIES).join(file);
+            let interface = Some(self.described(name, hash)?);
+            modules.push(Linked { name: name.to_owned(), object: rlib.clone(), rlib, interface });
+        }
+        Ok(modules)
     }
 }
 
@@ -133,7 +149,7 @@ fn build(sdk: &Sdk, folder: &Path, key: Option<Key>) -> Result<()> {
     let package = cargo::package(folder)?;
     let scratch = package.target.join("lockstep");
     let is_signed = key.is_some();
-    let contract = sdk.contract(&scratch, key)?;
+    let contract = sdk.contract(folder, &scratch, key)?;
     let modules = sdk.modules()?;
 
     let mut flags: Vec<String> = cargo::RUSTFLAGS.iter().map(|flag| (*flag).to_owned()).collect();
@@ -149,11 +165,11 @@ fn build(sdk: &Sdk, folder: &Path, key: Option<Key>) -> Result<()> {
     command.args(["--config", "profile.release.panic='unwind'", "--config", "profile.release.lto=false"]);
     let libraries = cargo::libraries(&mut command)?;
     let library = libraries.iter().find(|library| library.manifest == package.manifest);
-    let rlib = &library.context("cargo built no library: a module is a crate with src/lib.rs")?.path;
+    let library = library.context("cargo built no library: a module is a crate with src/lib.rs")?;
 
     let object = scratch.join(format!("{}.o", package.name));
     let full = scratch.join("debug").join(format!("{}.o", package.name));
-    contract.link(&Crate { name: &package.name, rlib }, &modules, &full, &object)?;
+    contract.link(&package.name, library, &modules, &full, &object)?;
     println!("{}", object.display());
     if !is_signed {
         eprintln!("note: it isn't signed, and a kernel that enforces signatures refuses it (--key signs)");

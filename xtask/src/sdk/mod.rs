@@ -30,8 +30,13 @@ const EXPORTS: &str = "contract/exports";
 /// The kernel's stamp.
 const STAMP: &str = "contract/stamp";
 
-/// A line for each module that others may depend on: its name, and the file of its library.
+/// A line for each module that others may depend on: its name, the hash of its interface, and the file of its library.
 const MODULES: &str = "contract/modules";
+
+/// The packed description of a crate that modules are compiled against.
+fn description(name: &str) -> String {
+    format!("contract/{name}.description")
+}
 
 /// The release of the compiler.
 const TOOLCHAIN: &str = "rust-toolchain.toml";
@@ -48,11 +53,13 @@ pub fn pack(workspace: &Workspace) -> Result<()> {
     let mut libraries: BTreeSet<PathBuf> = contract.shared.iter().map(|shared| shared.path.clone()).collect();
     let mut macros = BTreeSet::new();
     let mut lines = String::new();
-    for module in modules.iter().filter(|module| module.is_library) {
+    for module in &modules {
+        let Some(interface) = &module.interface else { continue };
         libraries.extend(contract.records.dependencies(&module.rlib)?.into_iter().map(|dependency| dependency.path));
         libraries.insert(module.rlib.clone());
         macros.extend(contract.records.macros(&module.rlib)?);
-        lines += &format!("{} {}\n", module.name, file_name(&module.rlib));
+        lines += &format!("{} {} {}\n", module.name, interface.hash, file_name(&module.rlib));
+        archive.bytes(&description(&module.name), &interface.section)?;
     }
     for library in &libraries {
         archive.file(&format!("{LIBRARIES}/{}", file_name(library)), library)?;
@@ -60,10 +67,12 @@ pub fn pack(workspace: &Workspace) -> Result<()> {
     for file in &macros {
         archive.file(&format!("{MACROS}/{file}"), &workspace.macros().join(file))?;
     }
-    archive.text(EXPORTS, &contract.exports.iter().map(|name| format!("{name}\n")).collect::<String>())?;
-    archive.text(STAMP, &contract.stamp)?;
-    archive.text(MODULES, &lines)?;
-    archive.text("README.md", include_str!("README.md"))?;
+    let exports: String = contract.exports.iter().map(|name| format!("{name}\n")).collect();
+    archive.bytes(EXPORTS, exports.as_bytes())?;
+    archive.bytes(STAMP, contract.stamp.as_bytes())?;
+    archive.bytes(MODULES, lines.as_bytes())?;
+    archive.bytes(&description("abi"), &contract.abi.section)?;
+    archive.bytes("README.md", include_bytes!("README.md"))?;
     archive.file(TARGET_FILE, &workspace.root.join(TARGET_FILE))?;
     archive.file(TOOLCHAIN, &workspace.root.join(TOOLCHAIN))?;
     archive.file("lockstep-sdk", &program)?;
@@ -85,10 +94,10 @@ impl Archive {
         added.with_context(|| format!("cannot pack {}", source.display()))
     }
 
-    fn text(&mut self, path: &str, text: &str) -> Result<()> {
+    fn bytes(&mut self, path: &str, contents: &[u8]) -> Result<()> {
         let mut header = Header::new_gnu();
-        header.set_size(text.len() as u64);
+        header.set_size(contents.len() as u64);
         header.set_mode(0o644);
-        Ok(self.0.append_data(&mut header, format!("{FOLDER}/{path}"), text.as_bytes())?)
+        Ok(self.0.append_data(&mut header, format!("{FOLDER}/{path}"), contents)?)
     }
 }
