@@ -23,10 +23,10 @@ pub fn build(workspace: &Workspace) -> Result<(Contract, Vec<Linked>)> {
     Ok((contract, linked))
 }
 
-/// Builds the modules that only tests load, `out/test-modules/*.o`. The kernel that [`build`] has left knows nothing of
+/// Builds the modules that only tests load and the examples, `out/test-modules/*.o`. The kernel that [`build`] has left knows nothing of
 /// them: they are modules as from another tree.
 pub fn build_test_modules(workspace: &Workspace) -> Result<()> {
-    let modules = workspace.module_crates(&["tests/modules"])?;
+    let modules = workspace.module_crates(&["tests/modules", "examples"])?;
     let libraries = build_libraries(workspace, &modules)?;
     link_modules(workspace, &contract(workspace, &libraries)?, &modules, &libraries, "test-modules")?;
     Ok(())

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::build;
 use crate::cargo::Workspace;
 use crate::firmware;
+use crate::sdk;
 
 /// The packages that only make sense on the machine: they are linted for it, and tested by booting it.
 const MACHINE: [&str; 2] = ["boot", "kernel"];
@@ -17,7 +18,7 @@ const SYSTEM: &str = "tests";
 /// Runs all checks, the quick ones first, and ends at the first that fails.
 pub fn test(workspace: &Workspace) -> Result<()> {
     let modules: Vec<String> = workspace
-        .module_crates(&["drivers", "services", "tests/modules"])?
+        .module_crates(&["drivers", "services", "tests/modules", "examples"])?
         .into_iter()
         .map(|module| module.package)
         .collect();
@@ -44,7 +45,7 @@ pub fn test(workspace: &Workspace) -> Result<()> {
     }
     step("tests on this machine", &mut tests)?;
 
-    build::build(workspace)?;
+    sdk::pack(workspace)?;
     build::build_test_modules(workspace)?;
     firmware::raspberry_pi_4_device_tree(workspace)?;
     step("tests in QEMU", workspace.cargo().args(["test", "--package", SYSTEM, "--tests"]))

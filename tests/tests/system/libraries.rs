@@ -38,7 +38,9 @@ fn modules(machine: &mut Machine) -> Vec<String> {
 #[test]
 fn a_library_is_loaded_first_counted_and_shared() {
     let mut machine = plain().initramfs(&archive()).boot();
-    let output = machine.command("insmod test-user");
+    let log = |machine: &mut Machine| machine.command("dmesg");
+    machine.command("insmod test-user");
+    let output = log(&mut machine);
     machine.expect(&output, "test-user: count 1 and 2");
     assert_eq!(machine.row("lsmod", "test-library").last().map(String::as_str), Some("test-user"));
     let information = machine.command("modinfo test-user");
@@ -49,7 +51,8 @@ fn a_library_is_loaded_first_counted_and_shared() {
     // It stays when its user goes, and counts on when that comes back.
     assert_eq!(machine.command("rmmod test-user"), "");
     assert_eq!(machine.row("lsmod", "test-library").len(), 3);
-    let output = machine.command("insmod test-user");
+    machine.command("insmod test-user");
+    let output = log(&mut machine);
     machine.expect(&output, "test-user: count 3 and 4");
 
     // With force both go, and it begins anew, with another step.
@@ -57,7 +60,8 @@ fn a_library_is_loaded_first_counted_and_shared() {
     let left = modules(&mut machine);
     assert!(!left.iter().any(|name| name.starts_with("test-")), "{left:?}");
     assert_eq!(machine.command("insmod test-library step=10"), "");
-    let output = machine.command("insmod test-user");
+    machine.command("insmod test-user");
+    let output = log(&mut machine);
     machine.expect(&output, "test-user: count 10 and 20");
 }
 

@@ -8,6 +8,7 @@ mod fatal;
 mod libraries;
 mod modules;
 mod network;
+mod outside;
 mod shell;
 mod signatures;
 

@@ -133,6 +133,11 @@ impl<'data> Inputs<'data> {
             object::SymbolSection::Section(section) => {
                 Ok(Meaning::Place(SectionKey { object, section: section.0 }, symbol.address()))
             }
+            object::SymbolSection::Common => bail!(
+                "symbol {} of {} is common, which takes a definition in one file: compile with -fno-common",
+                symbol.name()?,
+                self.objects[object].name
+            ),
             other => {
                 bail!("symbol {} of {} lies in no section, but in {other:?}", symbol.name()?, self.objects[object].name)
             }

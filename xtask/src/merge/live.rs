@@ -17,7 +17,7 @@ pub struct Live {
 }
 
 /// Follows the relocations from the symbols `globals`, and from each section of the module's own crates that is marked as
-/// retained (`#[used]`). A function's frame description entry lives with the function.
+/// retained (`#[used]`) or lists initializers. A function's frame description entry lives with the function.
 pub fn mark(inputs: &Inputs<'_>, frames: &Frames<'_>, globals: &BTreeSet<&str>) -> Result<Live> {
     let mut live = Live { sections: HashSet::new(), records: HashSet::new() };
     let mut pending = Vec::new();
@@ -30,7 +30,9 @@ pub fn mark(inputs: &Inputs<'_>, frames: &Frames<'_>, globals: &BTreeSet<&str>) 
     for (object, input) in inputs.objects.iter().enumerate().filter(|(_, input)| input.own) {
         for section in input.elf.sections() {
             let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
-            if sh_flags.contains(elf::SHF_GNU_RETAIN) {
+            // Functions that are to be called before any other have nobody who refers to them.
+            let is_initializer = section.name()?.starts_with(".init_array");
+            if sh_flags.contains(elf::SHF_GNU_RETAIN) || is_initializer {
                 pending.push(SectionKey { object, section: section.index().0 });
             }
         }

@@ -204,7 +204,7 @@ impl<'a, 'data> Output<'a, 'data> {
         let object = &mut self.object;
         *self.sections.entry(name).or_insert_with(|| {
             let section = object.add_section(Vec::new(), name.into(), kind);
-            if name == ".init_array" {
+            if name.starts_with(".init_array") {
                 let sh_flags = elf::SHF_ALLOC | elf::SHF_WRITE;
                 object.section_mut(section).flags = SectionFlags::Elf { sh_type: elf::SHT_INIT_ARRAY, sh_flags };
             }
@@ -230,7 +230,7 @@ impl<'a, 'data> Output<'a, 'data> {
 }
 
 /// The section of the module that takes a section of an object file.
-fn destination(name: &str, flags: elf::SectionFlags, uninitialized: bool) -> (&'static str, SectionKind) {
+fn destination(name: &str, flags: elf::SectionFlags, uninitialized: bool) -> (&str, SectionKind) {
     // Constant once it is relocated, whatever its flags say.
     let constant = name.starts_with(".data.rel.ro") || name.starts_with(".data.DW.ref.");
     if flags.contains(elf::SHF_EXECINSTR) {
@@ -240,7 +240,8 @@ fn destination(name: &str, flags: elf::SectionFlags, uninitialized: bool) -> (&'
     } else if name == ".modinfo" {
         (".modinfo", SectionKind::ReadOnlyData)
     } else if name.starts_with(".init_array") {
-        (".init_array", SectionKind::Data)
+        // The name says when they are called.
+        (name, SectionKind::Data)
     } else if uninitialized {
         (".bss", SectionKind::UninitializedData)
     } else if flags.contains(elf::SHF_WRITE) && !constant {

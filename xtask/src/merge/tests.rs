@@ -295,3 +295,40 @@ fn a_strong_definition_goes_before_a_weak_one() {
     let code = run(objdump, Command::new(objdump).arg("-d").arg(object));
     assert!(code.contains("#0x222") && !code.contains("#0x111"), "{code}");
 }
+
+#[test]
+fn initializers_are_kept_with_their_priorities() {
+    let driver = "int probe(void) { return 1; } int (*LOCKSTEP_MODULE)(void) = probe; extern int counter;
+        __attribute__((constructor(102))) static void later(void) { counter = 2; }
+        __attribute__((constructor(101))) static void earlier(void) { counter = 1; }
+        __attribute__((constructor)) static void last(void) { counter = 3; }";
+    // What a library initializes is nobody's business unless it is linked.
+    let library = "int counter; __attribute__((constructor)) static void unrelated(void) { counter = 4; }";
+    let workshop = Workshop::new("initializers", &[("driver.c", driver), ("library.c", library)]);
+    let module = link(&workshop.archives(), &[], &[]).unwrap();
+    let elf = ElfFile64::<LittleEndian>::parse(module.stripped.as_slice()).unwrap();
+    let mut names: Vec<_> =
+        elf.sections().filter_map(|section| section.name().ok()).filter(|name| name.starts_with(".init")).collect();
+    names.sort_unstable();
+    assert_eq!(names, [".init_array", ".init_array.00101", ".init_array.00102"]);
+    assert!(names.iter().all(|name| section(&module.stripped, name).len() == 8));
+    let functions = symbols(&module.stripped, |_, undefined| !undefined);
+    assert!(["earlier", "later", "last"].iter().all(|name| functions.iter().any(|function| function == name)));
+    assert!(!functions.iter().any(|function| function == "unrelated"));
+}
+
+#[test]
+fn a_common_symbol_is_named_with_what_helps() {
+    let workshop = Workshop::new("common", &[("driver.c", "extern int common; int *LOCKSTEP_MODULE = &common;")]);
+    std::fs::write(workshop.folder.join("common.s"), ".comm common, 4, 4\n").unwrap();
+    let assembler = "aarch64-linux-gnu-as";
+    let object = workshop.folder.join("common.o");
+    run(assembler, Command::new(assembler).arg(workshop.folder.join("common.s")).arg("-o").arg(&object));
+    let archive = workshop.folder.join("common.a");
+    let ar = "aarch64-linux-gnu-ar";
+    run(ar, Command::new(ar).arg("rcs").arg(&archive).arg(&object));
+    let mut archives = workshop.archives();
+    archives.push(Archive { name: "common.a".to_owned(), data: std::fs::read(&archive).unwrap(), own: true });
+    let error = link(&archives, &[], &[]).map(|_| ()).unwrap_err().to_string();
+    assert!(error.ends_with("is common, which takes a definition in one file: compile with -fno-common"), "{error}");
+}

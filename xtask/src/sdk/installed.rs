@@ -169,6 +169,10 @@ fn build(sdk: &Sdk, folder: &Path, key: Option<Key>) -> Result<()> {
 
     let object = scratch.join(format!("{}.o", package.name));
     let full = scratch.join("debug").join(format!("{}.o", package.name));
+    // It may have been signed with another key, or with none.
+    if object.exists() {
+        std::fs::remove_file(&object)?;
+    }
     contract.link(&package.name, library, &modules, &full, &object)?;
     println!("{}", object.display());
     if !is_signed {
