@@ -59,8 +59,10 @@ struct Provider {
     state: DeviceState,
     // Boxed, because it is borrowed outside of the lock.
     object: Option<Box<Object>>,
-    /// On whose behalf the object has been borrowed, each as often as it is; none for the kernel.
-    borrowers: Vec<Option<ProviderId>>,
+    /// How many have borrowed the object.
+    users: usize,
+    /// Those of them who keep it, each as often as they do: on whose behalf, or none for the kernel.
+    keepers: Vec<Option<ProviderId>>,
     /// Nobody may borrow it any more.
     leaving: bool,
 }
@@ -101,7 +103,8 @@ pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState
         module: None,
         state,
         object: None,
-        borrowers: Vec::new(),
+        users: 0,
+        keepers: Vec::new(),
         leaving: false,
     });
     id
@@ -161,10 +164,10 @@ pub fn module_of(id: ProviderId) -> Option<String> {
     REGISTRY.lock().get(id)?.module.clone()
 }
 
-/// The modules that have borrowed a provider's object; none for the kernel.
-pub fn borrowers(id: ProviderId) -> Vec<Option<String>> {
-    let borrowers = REGISTRY.lock().get(id).map_or_else(Vec::new, |provider| provider.borrowers.clone());
-    let mut modules: Vec<_> = borrowers.into_iter().map(|owner| module_of(owner?)).collect();
+/// The modules that keep a provider's object borrowed; none for the kernel.
+pub fn keepers(id: ProviderId) -> Vec<Option<String>> {
+    let keepers = REGISTRY.lock().get(id).map_or_else(Vec::new, |provider| provider.keepers.clone());
+    let mut modules: Vec<_> = keepers.into_iter().map(|owner| module_of(owner?)).collect();
     modules.sort_unstable();
     modules.dedup();
     modules
@@ -201,7 +204,7 @@ pub fn withdraw(id: ProviderId) -> Result<Option<Box<Object>>> {
         let mut registry = REGISTRY.lock();
         let Some(provider) = registry.get(id) else { return Ok(None) };
         provider.leaving = true;
-        if provider.borrowers.is_empty() {
+        if provider.users == 0 {
             let object = provider.object.take();
             drop(registry);
             if let Some(object) = &object {
@@ -214,8 +217,8 @@ pub fn withdraw(id: ProviderId) -> Result<Option<Box<Object>>> {
             let name = provider.name.clone();
             drop(registry);
             let words = |module: Option<String>| module.map_or("the kernel".into(), |name| format!("module {name}"));
-            let borrowers: Vec<_> = borrowers(id).into_iter().map(words).collect();
-            return Err(Error::Busy(format!("{name} is still borrowed by {}", borrowers.join(", "))));
+            let keepers: Vec<_> = keepers(id).into_iter().map(words).collect();
+            return Err(Error::Busy(format!("{name} is still borrowed by {}", keepers.join(", "))));
         }
         drop(registry);
         // A caller that is to end itself still has to wait for the others.
@@ -277,7 +280,7 @@ impl Borrowed {
         let mut registry = REGISTRY.lock();
         let provider = registry.get(id).filter(|provider| !provider.leaving).ok_or(Error::Gone)?;
         let object = NonNull::from(provider.object.as_deref().ok_or(Error::Gone)?);
-        provider.borrowers.push(thread::owner());
+        provider.users += 1;
         Ok(Self { id, object })
     }
 
@@ -309,6 +312,9 @@ impl Borrowed {
         // SAFETY: the object lives while it is borrowed, and this borrow is only taken back by `release`.
         let object: &'static Object = unsafe { self.object.as_ref() };
         let interface = object.provides().interface(class).ok_or(Error::Gone)?;
+        if let Some(provider) = REGISTRY.lock().get(self.id) {
+            provider.keepers.push(thread::owner());
+        }
         core::mem::forget(self);
         Ok(interface)
     }
@@ -316,8 +322,9 @@ impl Borrowed {
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        // SAFETY: `self` counts once.
-        unsafe { release(self.id) }
+        if let Some(provider) = REGISTRY.lock().get(self.id) {
+            provider.users = provider.users.saturating_sub(1);
+        }
     }
 }
 
@@ -327,12 +334,13 @@ impl Drop for Borrowed {
 /// To be called once for each.
 pub unsafe fn release(id: ProviderId) {
     if let Some(provider) = REGISTRY.lock().get(id) {
+        provider.users = provider.users.saturating_sub(1);
         // Another module than the one that borrowed it may give it back.
         let current = thread::owner();
-        let own = provider.borrowers.iter().rposition(|borrower| *borrower == current);
-        let last = provider.borrowers.len().checked_sub(1);
+        let own = provider.keepers.iter().rposition(|keeper| *keeper == current);
+        let last = provider.keepers.len().checked_sub(1);
         if let Some(index) = own.or(last) {
-            provider.borrowers.swap_remove(index);
+            provider.keepers.swap_remove(index);
         }
     }
 }

@@ -90,6 +90,8 @@ struct Scheduler {
     events: Vec<EventSlot>,
     /// An interrupt has made a thread ready.
     preempt: bool,
+    /// The thread that has just finished, and can be dropped once nobody is on its stack any more.
+    finished: Option<Index>,
 }
 
 static SCHEDULER: Lock<Scheduler> = Lock::new(Scheduler {
@@ -99,6 +101,7 @@ static SCHEDULER: Lock<Scheduler> = Lock::new(Scheduler {
     sleepers: BTreeSet::new(),
     events: Vec::new(),
     preempt: false,
+    finished: None,
 });
 
 /// The running thread's owner, for those who want nothing else: its number, or [`NOBODY`].
@@ -190,7 +193,10 @@ extern "C" fn enter(index: usize) -> ! {
         log::error!("thread '{}' panicked: {message}", name());
     }
     let masked = InterruptsMasked::new();
-    SCHEDULER.lock().thread(index).state = State::Finished;
+    let mut scheduler = SCHEDULER.lock();
+    scheduler.thread(index).state = State::Finished;
+    scheduler.finished = Some(index);
+    drop(scheduler);
     switch(&masked);
     unreachable!("a finished thread was resumed")
 }
@@ -212,12 +218,10 @@ fn switch(_masked: &InterruptsMasked) {
     // SAFETY: `next` isn't running, so its context is the one that it was suspended or made with; `from` points into a
     // boxed thread, which is dropped only once it has finished. The caller has masked interrupts.
     unsafe { context::switch(from, to) };
-    // Another thread now: the one that was just left may be finished, and nobody is on its stack any more.
-    let finished = {
-        let mut scheduler = SCHEDULER.lock();
-        let ended = |slot: &Option<Box<Thread>>| slot.as_ref().is_some_and(|thread| thread.state == State::Finished);
-        scheduler.threads.iter().position(ended).and_then(|index| scheduler.threads.get_mut(index)?.take())
-    };
+    // Another thread now: nobody is on the stack any more of the one that was just left.
+    let mut scheduler = SCHEDULER.lock();
+    let finished = scheduler.finished.take().and_then(|index| scheduler.threads.get_mut(index)?.take());
+    drop(scheduler);
     drop(finished);
 }
 

@@ -124,7 +124,7 @@ fn remove(provider: ProviderId, dependents: Dependents) -> Result<()> {
     interrupt::deactivate(provider);
     let mut withdrawn = registry::withdraw(provider);
     if withdrawn.is_err() && dependents == Dependents::Stop {
-        stop_borrowers(provider)?;
+        stop_keepers(provider)?;
         withdrawn = registry::withdraw(provider);
     }
     let object = match withdrawn {
@@ -144,10 +144,10 @@ fn remove(provider: ProviderId, dependents: Dependents) -> Result<()> {
     Ok(())
 }
 
-/// Removes the modules whose threads have borrowed what runs behind a provider.
-fn stop_borrowers(provider: ProviderId) -> Result<()> {
+/// Removes the modules that keep what runs behind a provider borrowed.
+fn stop_keepers(provider: ProviderId) -> Result<()> {
     let mut plan = Vec::new();
-    for module in registry::borrowers(provider).into_iter().flatten() {
+    for module in registry::keepers(provider).into_iter().flatten() {
         plan_module(&module, &mut plan);
     }
     check("", &plan, Dependents::Stop)?;
