@@ -76,8 +76,6 @@ enum Rank {
     Ordinary,
     /// Functions to call before the module is used, by rising number at the end of the name; those without come last.
     Initializers(u32),
-    /// Zeros that are not in the file.
-    Zeros,
     /// Unwind tables, one behind the other, for the unwinder reads them as one.
     UnwindTables,
 }
@@ -267,7 +265,6 @@ fn permission(section: &Section<'_>) -> Permission {
 /// The rank of a section within its segment.
 fn rank(section: &Section<'_>) -> Rank {
     match section.kind() {
-        elf::SHT_NOBITS => Rank::Zeros,
         elf::SHT_INIT_ARRAY => {
             let number = section.name().strip_prefix(b".init_array.").unwrap_or_default();
             let number = str::from_utf8(number).ok().and_then(|number| number.parse().ok());

@@ -37,7 +37,7 @@
 //! A section is loaded if it has the flag `SHF_ALLOC` and not `SHF_EXCLUDE`, but for `.modinfo`. Its own address means
 //! nothing. Strings that could be merged stay apart, and groups are loaded whole, for there is no other object to share
 //! with. Of the functions that an object wants called by itself, [`Linked::initializers`] gives those of `.init_array`,
-//! by rising priority; as in Linux, nothing calls those of `.fini_array` and `.preinit_array`.
+//! by rising number; as in Linux, nothing calls those of `.fini_array` and `.preinit_array`.
 //!
 //! Relocations are those that AAELF64 calls static, but for thread-local storage and signed pointers. A branch (CALL26,
 //! JUMP26) reaches any address outside through a veneer, and so does the distance to a function (PLT32); conditional

@@ -11,14 +11,14 @@ use loader::{Segments, Workarounds};
 const ON: Workarounds = Workarounds { erratum_843419: true };
 const OFF: Workarounds = Workarounds { erratum_843419: false };
 
-/// Where the segments are: data within reach of ADR, and data beyond.
-const ADDRESSES: Segments<u64> = Segments { execute: 0x1000_0000, read: 0x1008_0000, write: 0x1400_0000 };
+/// Where the segments are: data within reach of ADR, and data beyond, on the other side.
+const ADDRESSES: Segments<u64> = Segments { execute: 0x1000_0000, read: 0x1008_0000, write: 0xc00_0000 };
 
 /// Beyond the reach of a branch and of ADRP.
 const FAR: u64 = 0x8_0000_0000;
 
-/// Runs a module from its first instruction, with `far` assembled at [`FAR`] beside it, and gives the exit code unless a
-/// signal ended it. All text is guarded: an indirect branch may go to a landing pad only (Arm Architecture Reference
+/// Runs a module from its first instruction, with `far` assembled at [`FAR`] beside it, for at most 20 s, and gives the exit
+/// code unless a signal ended it. All text is guarded: an indirect branch may go to a landing pad only (Arm Architecture Reference
 /// Manual, `FEAT_BTI`).
 fn execute(module: &Module, far: &str) -> Option<i32> {
     let scratch = Scratch::new();
@@ -55,7 +55,7 @@ fn execute(module: &Module, far: &str) -> Option<i32> {
     let entry = format!("-e{execute:#x}");
     let output = run("aarch64-linux-gnu-ld", &[&"-static", &entry, &"-T", &script, &"-o", &program, &object]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    run("qemu-aarch64", &[&"-cpu", &"max", &program]).status.code()
+    run("timeout", &[&"20", &"qemu-aarch64", &"-cpu", &"max", &program]).status.code()
 }
 
 /// The instructions of a module's text and their addresses, as `objdump` reads them.
@@ -76,14 +76,16 @@ fn disassemble(module: &Module) -> Vec<(u64, String)> {
 /// Where the program of [`pages`] has its ADRP, in bytes from the start of a page.
 const PLACES: [u64; 4] = [0xff4, 0xff8, 0xffc, 0x000];
 
-/// A program that takes the addresses of data near and far and of an entry in the global offset table by an ADRP at
-/// each of [`PLACES`], and ends with the number of times that an address is not the one that stands in a literal.
+/// A program that takes the addresses of data near, on both sides, and far, and of an entry in the global offset table
+/// by an ADRP at each of [`PLACES`], and ends with the number of times that an address is not the one in a literal.
 fn pages() -> String {
     let data = "near: .8byte 42\n .data\n .skip 0x12345\n far: .8byte 42\n";
-    let mut source = format!(".section .rodata\n .skip 0x678\n .global near\n {data} .text\n mov x19, 0\n");
+    let start = "mov x19, 0; b 1f; .balign 8; back: .8byte 42; 1:\n";
+    let mut source = format!(".section .rodata\n .skip 0x678\n .global near\n {data} .text\n {start}");
     let mut page = 0x1000;
     for (meet, literal) in [
         ("adrp x3, near; add x3, x3, :lo12:near", "near"),
+        ("adrp x5, back; add x3, x5, :lo12:back", "back"),
         ("adrp x30, far; add x3, x30, :lo12:far", "far"),
         ("adrp x4, :got:near; ldr x3, [x4, :got_lo12:near]", "near"),
     ] {
@@ -111,8 +113,8 @@ fn load(workarounds: Workarounds, source: &str) -> Module {
 #[test]
 fn addresses_taken_at_the_end_of_a_page_are_right_with_the_workaround_and_without() {
     let (with, without) = (load(ON, &pages()), load(OFF, &pages()));
-    // Two places in three times four; those of far data by a veneer.
-    assert_eq!((with.figures.erratum_fixes, without.figures.erratum_fixes), (6, 0));
+    // Two places of each four; those of far data by a veneer.
+    assert_eq!((with.figures.erratum_fixes, without.figures.erratum_fixes), (8, 0));
     assert_eq!((with.used.execute - without.used.execute) % 20, 0);
     for module in [&with, &without] {
         assert_eq!(execute(module, ""), Some(0));
@@ -122,12 +124,22 @@ fn addresses_taken_at_the_end_of_a_page_are_right_with_the_workaround_and_withou
     let differ =
         |place: &usize| original[*place..].iter().zip(&replaced[*place..]).take(4).any(|(old, new)| old != new);
     let places: Vec<_> = (0..original.len()).step_by(4).filter(differ).collect();
-    assert_eq!(places.len(), 6);
+    assert_eq!(places.len(), 8);
     for place in places {
         let mut broken = with.clone();
         broken.memory.execute[place] ^= 0x20;
         assert_ne!(execute(&broken, ""), Some(0));
     }
+}
+
+#[test]
+fn text_for_a_processor_with_the_erratum_begins_a_page() {
+    let object = compile("text.s", "ret", &[]);
+    let load =
+        |workarounds, execute| Module::load_for(workarounds, &object, Segments { execute, ..ADDRESSES }, |_| None);
+    assert!(load(OFF, 0x1000_0ffc).is_ok() && load(ON, 0x1000_1000).is_ok());
+    let error = load(ON, 0x1000_0ffc).unwrap_err().to_string();
+    assert!(error.ends_with("should have an address that is a multiple of 0x1000, not 0x10000ffc"), "{error}");
 }
 
 #[test]
@@ -142,8 +154,8 @@ fn no_adrp_stays_in_the_last_two_words_of_a_page() {
         kinds
     };
     let all = |count: usize, end, kind: &str| vec![(end, kind.to_string()); count];
-    assert_eq!(instructions(OFF), [all(6, false, "adrp"), all(6, true, "adrp")].concat());
-    assert_eq!(instructions(ON), [all(6, false, "adrp"), all(4, true, "adr"), all(2, true, "b")].concat());
+    assert_eq!(instructions(OFF), [all(8, false, "adrp"), all(8, true, "adrp")].concat());
+    assert_eq!(instructions(ON), [all(8, false, "adrp"), all(6, true, "adr"), all(2, true, "b")].concat());
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_call_of_a_missing_weak_function_goes_on_to_the_next_instruction() {
 fn a_missing_symbol_is_named() {
     let object = compile("driver.c", DRIVER, &["-O2", "-fno-pic"]);
     let error = Module::load(&object, |name| resolve(name).filter(|_| name != "allocate")).unwrap_err();
-    assert_eq!(error.to_string(), "the module needs the symbol `allocate`, which the kernel does not export");
+    assert_eq!(error.to_string(), "the module needs the symbol `allocate`, which neither the kernel exports nor a module that it depends on");
 }
 
 #[test]
@@ -249,6 +249,8 @@ fn what_cannot_be_loaded_is_refused_with_the_section_and_the_reason() {
         let error = Module::load(&compile("refused.s", source, &[]), |_| None).unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
+    let error = Module::load(&vec![0; loader::LARGEST_OBJECT + 1], |_| None).unwrap_err();
+    assert_eq!(error.to_string(), "the object file has 67108865 bytes, but at most 67108864 are taken");
     let other = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     let error = Module::load(&other[..1 << 20], |_| None).unwrap_err().to_string();
     assert!(error.starts_with("the ELF header: expected the machine AArch64 (183), found"), "{error}");

@@ -73,6 +73,7 @@ fn what_is_not_applied_is_refused_by_name_or_number() {
             1027,
             "RELATIVE of `external0` at .text+0x0 cannot be applied: it belongs into files that have already been linked",
         ),
+        (594, "number 594 of `external0` at .text+0x0 cannot be applied: modules have no signed pointers"),
         (
             281,
             "number 281 of `external0` at .text+0x0 cannot be applied: no static relocation of AArch64 has this number",
@@ -172,7 +173,7 @@ fn room_is_reserved_for_what_relocations_may_need_and_for_nothing_else() {
         layout.segments().map(|segment| segment.size)
     };
     let sizes = |execute, read| Segments { execute, read, write: 0 };
-    assert_eq!(size("bl a; bl a; b a; bl inside; inside: ret"), sizes(20 + 24, 0));
+    assert_eq!(size("bl a; bl a; b a; bl inside; .global inside; inside: ret"), sizes(20 + 24, 0));
     assert_eq!(size("bl a; bl b; bl a + 4; bl a + 4; ldr x0, c"), sizes(20 + 4 * 24, 0));
     assert_eq!(size("ldr x0, :got:a; ldr x0, :got:b; ldr x0, :got:a; adr x0, c"), sizes(16, 2 * 8));
 }

@@ -309,12 +309,12 @@ pub struct ModuleSpace {
 }
 
 impl ModuleSpace {
-    /// Finds room for `size` bytes (whole pages).
+    /// Finds room for `size` bytes (whole pages) at a multiple of `alignment`.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when the modules' part of the address space is full.
-    pub fn new(size: usize) -> Result<Self> {
-        let start = with(|space| space.modules.allocate(size, PAGE_SIZE)).ok_or(Error::OutOfMemory(size))?;
+    pub fn new(size: usize, alignment: usize) -> Result<Self> {
+        let start = with(|space| space.modules.allocate(size, alignment)).ok_or(Error::OutOfMemory(size))?;
         Ok(Self { place: start..start + size, mapped: Vec::new() })
     }
 

@@ -16,7 +16,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use hashbrown::HashMap;
 use loader::modinfo::ModuleInformation;
-use loader::{Layout, Linked, Object, Place, Segments, link};
+use loader::{Layout, Linked, Object, Place, Segment, Segments, link};
 use module_signature::split;
 use stamp::Stamp;
 use stamp::description::{self, Description};
@@ -177,48 +177,60 @@ fn dependencies(
 pub struct Memory {
     // The mappings go before the memory that they map.
     space: ModuleSpace,
-    segments: [(Pages, Permission); 3],
+    segments: [Piece; 3],
+}
+
+/// Memory for one segment.
+struct Piece {
+    /// Where it is in the module's addresses, in bytes from their start.
+    offset: usize,
+    pages: Pages,
+    permission: Permission,
 }
 
 impl Memory {
     fn new(layout: &Layout) -> Result<Self, Reason> {
-        let pages = |size: usize| Pages::new(size.div_ceil(PAGE_SIZE)).map_err(Reason::Error);
-        let Segments { execute, read, write } = layout.segments().map(|segment| segment.size);
+        let mut end: usize = 0;
+        let mut alignment = PAGE_SIZE;
+        let mut piece = |segment: Segment, permission| {
+            let own = (segment.alignment as usize).max(PAGE_SIZE);
+            alignment = alignment.max(own);
+            let pages = Pages::new(segment.size.div_ceil(PAGE_SIZE)).map_err(Reason::Error)?;
+            let offset = end.next_multiple_of(own);
+            end = offset + pages.size();
+            Ok(Piece { offset, pages, permission })
+        };
+        let Segments { execute, read, write } = layout.segments();
         let segments = [
-            (pages(execute)?, Permission::Execute),
-            (pages(read)?, Permission::Read),
-            (pages(write)?, Permission::Write),
+            piece(execute, Permission::Execute)?,
+            piece(read, Permission::Read)?,
+            piece(write, Permission::Write)?,
         ];
-        let size = segments.iter().map(|(pages, _)| pages.size()).sum();
-        let space = ModuleSpace::new(size).map_err(Reason::Error)?;
+        let space = ModuleSpace::new(end, alignment).map_err(Reason::Error)?;
         Ok(Self { space, segments })
     }
 
     /// The segments' addresses, and their memory through the linear map.
     fn places(&mut self) -> Segments<Place<'_>> {
-        let mut next = self.space.place().start as u64;
-        let [execute, read, write] = self.segments.each_mut().map(|(pages, _)| {
-            let bytes = pages.bytes();
-            let address = next;
-            next += bytes.len() as u64;
-            Place { address, bytes }
-        });
+        let start = self.space.place().start;
+        let [execute, read, write] = self
+            .segments
+            .each_mut()
+            .map(|piece| Place { address: (start + piece.offset) as u64, bytes: piece.pages.bytes() });
         Segments { execute, read, write }
     }
 
     /// Maps the segments for good: nothing has been executable so far, and what is from now on can't be written at its
     /// address.
     fn seal(&mut self) -> Result<(), Reason> {
-        let mut offset = 0;
-        for (pages, permission) in &mut self.segments {
+        for Piece { offset, pages, permission } in &mut self.segments {
             if pages.size() > 0 {
                 if *permission == Permission::Execute {
                     let bytes = pages.bytes();
                     cache::publish_code(bytes.as_ptr() as usize, bytes.len());
                 }
-                self.space.map(offset, pages, *permission).map_err(Reason::Error)?;
+                self.space.map(*offset, pages, *permission).map_err(Reason::Error)?;
             }
-            offset += pages.size();
         }
         Ok(())
     }

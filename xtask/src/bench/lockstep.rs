@@ -91,6 +91,15 @@ impl<'s> System<'s> {
         machine.settled_count()?;
         let boot = machine.profile()?;
         let pings = profile_pings(&machine)?;
+        command(&mut machine, "rmmod virtio-net")?;
+        machine.settled_count()?;
+        let before = machine.profile()?;
+        command(&mut machine, "insmod virtio-net")?;
+        machine.settled_count()?;
+        let mut module = machine.profile()?;
+        for (address, count) in &mut module {
+            *count -= before.get(address).copied().unwrap_or(0);
+        }
 
         let mut symbols = Symbols::default();
         symbols.add("kernel", &self.kernel, 0)?;
@@ -102,6 +111,7 @@ impl<'s> System<'s> {
             symbols.add(name, &object, u64::from_str_radix(address, 16)?)?;
         }
         println!("\nReset to `lockstep: ready`, instructions by function:\n{}", profile::report(&boot, 1, &symbols));
+        println!("`insmod virtio-net`, instructions by function:\n{}", profile::report(&module, 1, &symbols));
         println!("One ping answered, instructions by function:\n{}", profile::report(&pings, EXCHANGES, &symbols));
         Ok(())
     }
