@@ -4,6 +4,7 @@ use crate::Result;
 use crate::network::{MacAddress, Statistics};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
@@ -16,6 +17,21 @@ pub enum Origin {
     Lease,
     /// From `bootargs` or from a person.
     Static,
+}
+
+/// An interface's address in its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The length of the network's prefix, in bits.
+    pub prefix: u8,
+}
+
+impl fmt::Display for InterfaceAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.address, self.prefix)
+    }
 }
 
 /// The state of one network interface.
@@ -33,8 +49,8 @@ pub struct InterfaceStatus {
     pub link_is_up: bool,
     /// How it got its address.
     pub origin: Origin,
-    /// Its address and the length of its network's prefix in bits.
-    pub address: Option<(Ipv4Addr, u8)>,
+    /// Its address, if it has one.
+    pub address: Option<InterfaceAddress>,
     /// Where packets for other networks go.
     pub gateway: Option<Ipv4Addr>,
     /// What the card has counted.

@@ -114,7 +114,10 @@ impl fmt::Display for Error {
                 write!(formatter, "{what}: expected {expected}, found {found:#x}")
             }
             Self::MissingSymbol { symbol } => {
-                write!(formatter, "the module needs the symbol `{symbol}`, which neither the kernel exports nor a module that it depends on")
+                write!(
+                    formatter,
+                    "the module needs the symbol `{symbol}`, which neither the kernel exports nor a module that it depends on"
+                )
             }
             Self::UnsupportedRelocation { site, reason } => write!(formatter, "{site} cannot be applied: {reason}"),
             Self::Overflow { site, value, minimum, maximum } => {

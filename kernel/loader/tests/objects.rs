@@ -55,7 +55,10 @@ fn a_call_of_a_missing_weak_function_goes_on_to_the_next_instruction() {
 fn a_missing_symbol_is_named() {
     let object = compile("driver.c", DRIVER, &["-O2", "-fno-pic"]);
     let error = Module::load(&object, |name| resolve(name).filter(|_| name != "allocate")).unwrap_err();
-    assert_eq!(error.to_string(), "the module needs the symbol `allocate`, which neither the kernel exports nor a module that it depends on");
+    assert_eq!(
+        error.to_string(),
+        "the module needs the symbol `allocate`, which neither the kernel exports nor a module that it depends on"
+    );
 }
 
 #[test]

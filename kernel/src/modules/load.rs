@@ -201,11 +201,8 @@ impl Memory {
             Ok(Piece { offset, pages, permission })
         };
         let Segments { execute, read, write } = layout.segments();
-        let segments = [
-            piece(execute, Permission::Execute)?,
-            piece(read, Permission::Read)?,
-            piece(write, Permission::Write)?,
-        ];
+        let segments =
+            [piece(execute, Permission::Execute)?, piece(read, Permission::Read)?, piece(write, Permission::Write)?];
         let space = ModuleSpace::new(end, alignment).map_err(Reason::Error)?;
         Ok(Self { space, segments })
     }

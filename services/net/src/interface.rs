@@ -3,7 +3,7 @@
 use crate::ping::Request;
 use crate::settings::{Configuration, Network};
 use crate::stack::Stack;
-use abi::internet::{InterfaceStatus, Origin};
+use abi::internet::{InterfaceAddress, InterfaceStatus, Origin};
 use abi::network::{MacAddress, Statistics};
 use abi::prelude::*;
 use abi::thread;
@@ -125,7 +125,10 @@ impl Interface {
             mtu: self.mtu,
             link_is_up,
             origin,
-            address: network.map(|network| (network.address.address(), network.address.prefix_len())),
+            address: network.map(|Network { address, .. }| InterfaceAddress {
+                address: address.address(),
+                prefix: address.prefix_len(),
+            }),
             gateway: network.and_then(|network| network.gateway),
             statistics,
         }

@@ -5,7 +5,7 @@
 
 use abi::dma::Dma;
 use abi::event::Signal;
-use abi::internet::{Internet, Origin};
+use abi::internet::{InterfaceAddress, Internet, Origin};
 use abi::network::{Frame, MacAddress, NetworkDevice, Statistics};
 use abi::{Class, Error, Interface};
 use etherparse::{
@@ -396,7 +396,7 @@ fn takes_a_lease_and_a_new_one_when_the_link_comes_back() {
         mtu: 1500,
         link_is_up: true,
         origin: Origin::Lease,
-        address: Some((OWN, 24)),
+        address: Some(InterfaceAddress { address: OWN, prefix: 24 }),
         gateway: Some(GATEWAY),
         statistics: Statistics { received: 2, transmitted: 2, dropped: 3 },
     };
@@ -409,7 +409,7 @@ fn takes_a_lease_and_a_new_one_when_the_link_comes_back() {
     card.wake();
     await_log("eth0: lost 10.0.2.15/24 (DHCP lease)");
     grant_lease(card);
-    wait_until("address", || status().address == Some((OWN, 24)));
+    wait_until("address", || status().address == Some(InterfaceAddress { address: OWN, prefix: 24 }));
 }
 
 #[test]

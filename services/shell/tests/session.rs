@@ -4,7 +4,7 @@
 use abi::clock::{Clock, UnixTime};
 use abi::console::Console;
 use abi::event::Signal;
-use abi::internet::{InterfaceStatus, Internet, Origin};
+use abi::internet::{InterfaceAddress, InterfaceStatus, Internet, Origin};
 use abi::log::Level;
 use abi::network::{MacAddress, Statistics};
 use abi::power::Power;
@@ -292,7 +292,7 @@ impl Internet for FakeInternet {
             mtu: 1500,
             link_is_up: true,
             origin: Origin::Lease,
-            address: Some((Ipv4Addr::new(10, 0, 2, 15), 24)),
+            address: Some(InterfaceAddress { address: Ipv4Addr::new(10, 0, 2, 15), prefix: 24 }),
             gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
             statistics: Statistics { received: 12, transmitted: 10, dropped: 1 },
         };

@@ -72,7 +72,9 @@ fn refused_by_insmod() {
         (
             "symbol",
             replaced(&good, &symbol, &unknown_symbol),
-            format!("the module needs the symbol `{unknown_symbol}`, which neither the kernel exports nor a module that it depends on"),
+            format!(
+                "the module needs the symbol `{unknown_symbol}`, which neither the kernel exports nor a module that it depends on"
+            ),
         ),
         ("storage", with_relocation(&good, TLSLE_ADD_TPREL_LO12), text("relocation TLSLE_ADD_TPREL_LO12 of `")),
         ("relocation", with_relocation(&good, NONEXISTENT), text("relocation number 1999 of `")),

@@ -42,9 +42,9 @@ fn show(terminal: &mut Terminal, index: usize, interface: &InterfaceStatus) {
     writeln!(terminal, "{index}: {name}: <{flags}> mtu {mtu} state {state}");
     writeln!(terminal, "    link/ether {mac_address} brd ff:ff:ff:ff:ff:ff");
     match interface.address {
-        Some((address, prefix_length)) => {
+        Some(address) => {
             let origin = if interface.origin == Origin::Lease { "dynamic " } else { "" };
-            writeln!(terminal, "    inet {address}/{prefix_length} scope global {origin}{name}");
+            writeln!(terminal, "    inet {address} scope global {origin}{name}");
         }
         None => writeln!(terminal, "    no address yet"),
     }
