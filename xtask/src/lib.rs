@@ -10,13 +10,14 @@ mod describe;
 mod exports;
 mod files;
 mod firmware;
+mod fuzz;
 mod image;
 mod lockstep;
 mod merge;
 mod qemu;
 mod rlib;
 pub mod sdk;
-pub mod sign;
+mod sign;
 mod test;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ usage: ./x COMMAND
   bench [--linux] [--profile]
                          count the instructions that boot, module loading, ping and idling take, for Linux too (fetched
                          once), and by function
+  fuzz [NAME [--seconds N | FILE...]]
+                         list what can be fuzzed, look for inputs on which NAME fails, or run NAME on those in files
   clean                  remove all that was built
   help                   print this
 ";
@@ -70,6 +73,7 @@ fn run() -> Result<()> {
             build::build(&workspace)?;
             bench::bench(&workspace, &options)
         }
+        ["fuzz", arguments @ ..] => fuzz::fuzz(&Workspace::find()?, arguments),
         ["clean"] => clean(&Workspace::find()?),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -19,8 +19,7 @@ const PATH: &str = "keys/development.key";
 /// A key, and the version counter of all that is signed with it in this run.
 pub struct Key {
     secret: SigningKey,
-    /// The version counter.
-    pub version: u64,
+    version: u64,
 }
 
 impl Key {

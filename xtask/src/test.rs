@@ -15,6 +15,9 @@ const MACHINE: [&str; 2] = ["boot", "kernel"];
 /// The package of the tests that boot the system in QEMU.
 const SYSTEM: &str = "tests";
 
+/// The package of the fuzz targets, which begin with what was built.
+const FUZZ: &str = "fuzz";
+
 /// Runs all checks, the quick ones first, and ends at the first that fails.
 pub fn test(workspace: &Workspace) -> Result<()> {
     let modules: Vec<String> = workspace
@@ -40,7 +43,7 @@ pub fn test(workspace: &Workspace) -> Result<()> {
 
     let mut tests = workspace.cargo();
     tests.args(["test", "--workspace"]);
-    for package in MACHINE.into_iter().chain([SYSTEM]) {
+    for package in MACHINE.into_iter().chain([SYSTEM, FUZZ]) {
         tests.args(["--exclude", package]);
     }
     step("tests on this machine", &mut tests)?;
@@ -48,6 +51,7 @@ pub fn test(workspace: &Workspace) -> Result<()> {
     sdk::pack(workspace)?;
     build::build_test_modules(workspace)?;
     firmware::raspberry_pi_4_device_tree(workspace)?;
+    step("fuzz targets", workspace.cargo().args(["test", "--package", FUZZ, "--profile", "checked"]))?;
     step("tests in QEMU", workspace.cargo().args(["test", "--package", SYSTEM, "--tests"]))
 }
 

@@ -24,8 +24,11 @@ pub struct DmaWindow {
     pub size: u64,
 }
 
-/// The most windows that a node may have; the Raspberry Pi 4 has one.
-const WINDOW_LIMIT: usize = 32;
+/// The most entries that `ranges` may have. Large systems have a hundred.
+const RANGE_LIMIT: usize = 256;
+
+/// The most windows that a node may have, and the most entries of `dma-ranges`; the Raspberry Pi 4 has one.
+const WINDOW_LIMIT: usize = 16;
 
 /// An address on some bus. On a bus with three address cells, which is PCI or built like it, the first cell says which
 /// of several address spaces is meant (PCI bus binding to IEEE 1275, 2.2.1.1).
@@ -96,11 +99,12 @@ impl<'t> Node<'t> {
         let address_cells = bus.address_cells()?;
         let size_cells = bus.size_cells()?;
         let entries = self.entries("reg", reg, &[address_cells, size_cells])?;
+        let buses = self.buses()?;
         entries
             .map(|mut entry| {
                 let [address, size] = [address_cells, size_cells].map(|count| cells::take(&mut entry, count));
                 let address = BusAddress::read(address.unwrap_or_default());
-                self.translate(bus, address, cells::number(size.unwrap_or_default()))
+                self.translate(&buses, address, cells::number(size.unwrap_or_default()))
             })
             .collect()
     }
@@ -111,14 +115,14 @@ impl<'t> Node<'t> {
     pub fn dma_windows(self) -> Result<Vec<DmaWindow>, Error> {
         let mut windows = vec![DmaWindow { bus: 0, address: 0, size: u64::MAX }];
         for bus in self.line().skip(1) {
-            let mappings = bus.mappings("dma-ranges")?;
+            let mappings = bus.mappings("dma-ranges", WINDOW_LIMIT)?;
             if mappings.is_empty() {
                 continue;
             }
             let narrow = |window| mappings.iter().filter_map(move |mapping: &Mapping| mapping.narrow(window));
             let narrowed: Vec<_> = windows.iter().flat_map(narrow).take(WINDOW_LIMIT + 1).collect();
             if narrowed.len() > WINDOW_LIMIT {
-                return Err(bus.wrong("dma-ranges", "at most 32 windows", "more".into()));
+                return Err(bus.wrong("dma-ranges", "at most 16 windows", "more".into()));
             }
             windows = narrowed;
         }
@@ -127,7 +131,12 @@ impl<'t> Node<'t> {
 
     /// The number of cells of an address of this node's children.
     pub(crate) fn address_cells(self) -> Result<usize, Error> {
-        self.small_number("#address-cells", 2, 3, "0 to 3")
+        self.address_cells_or(2)
+    }
+
+    /// The same with another number where there is none given.
+    pub(crate) fn address_cells_or(self, missing: usize) -> Result<usize, Error> {
+        self.small_number("#address-cells", missing, 3, "0 to 3")
     }
 
     /// The number of cells of a size of this node's children.
@@ -143,19 +152,26 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// Takes an address on `bus` up to the root.
-    fn translate(self, mut bus: Node<'t>, mut address: BusAddress, size: u64) -> Result<Range, Error> {
-        while let Some(above) = bus.parent() {
-            if bus.property("ranges").is_none() {
-                return Err(Error::NoRanges { path: self.path(), bus: bus.path() });
-            }
-            let mappings = bus.mappings("ranges")?;
-            if !mappings.is_empty() {
-                address = mappings.iter().find_map(|mapping| mapping.translate(address, size)).ok_or_else(|| {
-                    Error::OutsideRanges { path: self.path(), bus: bus.path(), address: address.address, size }
-                })?;
-            }
-            bus = above;
+    /// The buses above this node that translate addresses, from the lowest up, with the entries of their `ranges`.
+    fn buses(self) -> Result<Vec<(Node<'t>, Vec<Mapping>)>, Error> {
+        let buses = self.line().skip(1).filter(|bus| bus.parent().is_some());
+        let with_mappings = buses.map(|bus| match bus.property("ranges") {
+            Some(_) => Ok((bus, bus.mappings("ranges", RANGE_LIMIT)?)),
+            None => Err(Error::NoRanges { path: self.path(), bus: bus.path() }),
+        });
+        with_mappings.filter(|bus| !matches!(bus, Ok((_, mappings)) if mappings.is_empty())).collect()
+    }
+
+    /// Takes an address up to the root through these buses.
+    fn translate(self, buses: &[(Node<'t>, Vec<Mapping>)], mut address: BusAddress, size: u64) -> Result<Range, Error> {
+        for (bus, mappings) in buses {
+            let translated = mappings.iter().find_map(|mapping| mapping.translate(address, size));
+            address = translated.ok_or_else(|| Error::OutsideRanges {
+                path: self.path(),
+                bus: bus.path(),
+                address: address.address,
+                size,
+            })?;
         }
         let address = address.address;
         match address.checked_add(size) {
@@ -164,13 +180,16 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// The entries of this bus's `ranges` or `dma-ranges`. None when it is missing or empty.
-    fn mappings(self, name: &str) -> Result<Vec<Mapping>, Error> {
+    /// The entries of this bus's `ranges` or `dma-ranges`, at most `limit`. None when it is missing or empty.
+    fn mappings(self, name: &str, limit: usize) -> Result<Vec<Mapping>, Error> {
         let (Some(value), Some(above)) = (self.property(name).filter(|value| !value.is_empty()), self.parent()) else {
             return Ok(Vec::new());
         };
         let counts = [self.address_cells()?, above.address_cells()?, self.size_cells()?];
         let entries = self.entries(name, value, &counts)?;
+        if entries.len() > limit {
+            return Err(self.wrong(name, &format!("at most {limit} entries"), format!("{}", entries.len())));
+        }
         Ok(entries
             .map(|mut entry| {
                 let [below, above, size] = counts.map(|count| cells::take(&mut entry, count).unwrap_or_default());

@@ -110,9 +110,9 @@ pub enum Error {
         /// Specifier that was looked for.
         specifier: Cells,
     },
-    /// An interrupt passes through map after map and reaches no controller.
+    /// An interrupt passes through map after map, or through a very long one, and reaches no controller.
     InterruptLoop {
-        /// A node on the way.
+        /// A node with a map on the way.
         path: String,
     },
 }
@@ -166,9 +166,11 @@ impl fmt::Display for Error {
                 "'interrupt-map' of {path} should have an entry for interrupt {specifier:?} of the device at \
                  {unit_address:?}, found none"
             ),
-            Self::InterruptLoop { path } => {
-                write!(f, "the interrupt maps lead in a circle through {path}, and never to a controller")
-            }
+            Self::InterruptLoop { path } => write!(
+                f,
+                "the interrupt maps should lead to a controller after 128 entries at most, found a circle or a map too \
+                 long at {path}"
+            ),
         }
     }
 }

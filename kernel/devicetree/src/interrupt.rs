@@ -13,8 +13,9 @@ pub struct Interrupt<'t> {
     pub specifier: Cells,
 }
 
-/// Maps may lead to maps, but no machine needs more of them in a row.
-const HOP_LIMIT: usize = 16;
+/// How many entries of maps are read on the way of one interrupt. Maps may lead to maps, in a circle even, and a
+/// machine has a few dozen entries in all.
+const ENTRY_LIMIT: usize = 128;
 
 impl<'t> Node<'t> {
     /// The node's interrupts, followed through every `interrupt-map` to the controllers that take them. Empty when it
@@ -41,14 +42,14 @@ impl<'t> Node<'t> {
     pub fn map_interrupt(self, unit_address: &[u32], specifier: &[u32]) -> Result<Interrupt<'t>, Error> {
         let mut unit_address = unit_address.iter().copied().collect();
         let mut interrupt = Reference { node: self, arguments: specifier.iter().copied().collect() };
-        for _ in 0..HOP_LIMIT {
+        let mut entries_left = ENTRY_LIMIT;
+        loop {
             let Reference { node, arguments } = interrupt;
             if node.is_interrupt_controller() {
                 return Ok(Interrupt { controller: node, specifier: arguments });
             }
-            (unit_address, interrupt) = node.hop(unit_address, arguments)?;
+            (unit_address, interrupt) = node.hop(unit_address, arguments, &mut entries_left)?;
         }
-        Err(Error::InterruptLoop { path: self.path() })
     }
 
     /// Whether the node takes interrupts.
@@ -88,7 +89,12 @@ impl<'t> Node<'t> {
     }
 
     /// One step through this node's `interrupt-map`: the unit address and the interrupt on its other side.
-    fn hop(self, unit_address: Cells, specifier: Cells) -> Result<(Cells, Reference<'t>), Error> {
+    fn hop(
+        self,
+        unit_address: Cells,
+        specifier: Cells,
+        entries_left: &mut usize,
+    ) -> Result<(Cells, Reference<'t>), Error> {
         let value = self.property("interrupt-map").unwrap_or_default();
         let (address_cells, specifier_cells) = (self.address_cells()?, self.cell_count("#interrupt-cells")?);
         let pad = |cells: Cells, count| (0..count).map(move |index| cells.get(index).copied().unwrap_or(0));
@@ -97,15 +103,13 @@ impl<'t> Node<'t> {
 
         let mut rest = value;
         while !rest.is_empty() {
+            *entries_left = entries_left.checked_sub(1).ok_or_else(|| Error::InterruptLoop { path: self.path() })?;
             let short = || self.wrong_size("interrupt-map", "whole entries", value);
             let key = cells::take(&mut rest, address_cells + specifier_cells).ok_or_else(short)?;
             let phandle = cells::take(&mut rest, 1).ok_or_else(short)?;
             let node = self.pointed_to("interrupt-map", cells::number(phandle) as u32)?;
             // A controller that is no bus may leave out its number of address cells: then it has none.
-            let above = match node.property("#address-cells") {
-                Some(_) => cells::take(&mut rest, node.address_cells()?).ok_or_else(short)?,
-                None => &[],
-            };
+            let above = cells::take(&mut rest, node.address_cells_or(0)?).ok_or_else(short)?;
             let arguments = cells::take(&mut rest, node.cell_count("#interrupt-cells")?).ok_or_else(short)?;
 
             let mut differences = cells::cells(key).zip(wanted.clone()).zip(mask.clone());

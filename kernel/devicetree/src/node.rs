@@ -89,7 +89,7 @@ impl<'t> Node<'t> {
 
     /// The value of a property.
     pub fn property(self, name: &str) -> Option<&'t [u8]> {
-        self.raw_properties().iter().find(|(found, _)| *found == name.as_bytes()).map(|(_, value)| *value)
+        self.tree.structure.property(self.record()?, name.as_bytes())
     }
 
     /// Whether this node and all above it are enabled: `status` is `okay` or `ok`, or missing.

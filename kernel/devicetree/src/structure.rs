@@ -83,6 +83,8 @@ pub(crate) struct Structure<'a> {
     pub nodes: Vec<Record<'a>>,
     /// Names, which are printable ASCII, and values.
     pub properties: Vec<(&'a [u8], &'a [u8])>,
+    /// The positions of each node's properties in that list, sorted by name, and those of one name by position.
+    by_name: Vec<u32>,
 }
 
 enum Token<'a> {
@@ -99,7 +101,7 @@ const PROPERTY: u32 = 3;
 const NOTHING: u32 = 4;
 const FINISH: u32 = 9;
 
-/// Long enough for every name in use, and short enough that a name costs little to read.
+/// Long enough for every name in use, and short enough that a name, or a path of 64, costs little to read.
 const NAME_LIMIT: usize = 127;
 
 impl<'a> Structure<'a> {
@@ -111,6 +113,7 @@ impl<'a> Structure<'a> {
             found: Self {
                 nodes: Vec::with_capacity(block.len() / 128 + 1),
                 properties: Vec::with_capacity(block.len() / 32 + 1),
+                by_name: Vec::new(),
             },
             open: Vec::new(),
         };
@@ -123,6 +126,26 @@ impl<'a> Structure<'a> {
             };
         }
         walk.finish()
+    }
+
+    /// The value of a node's first property of this name.
+    pub fn property(&self, node: &Record<'a>, name: &[u8]) -> Option<&'a [u8]> {
+        let by_name = self.by_name.get(node.properties.clone())?;
+        let property = |position: &u32| self.properties.get(*position as usize);
+        let before = |position: &u32| property(position).is_some_and(|(other, _)| *other < name);
+        let first = by_name.get(by_name.partition_point(before))?;
+        property(first).filter(|(found, _)| *found == name).map(|(_, value)| *value)
+    }
+
+    /// Sorts what [`Self::property`] searches.
+    fn sort(&mut self) {
+        let Self { nodes, properties, by_name } = self;
+        by_name.extend((0..).take(properties.len()));
+        for node in nodes {
+            let by_name = by_name.get_mut(node.properties.clone()).unwrap_or_default();
+            by_name
+                .sort_unstable_by_key(|position| (properties.get(*position as usize).map(|(name, _)| name), *position));
+        }
     }
 
     /// Pairs of phandle and node, in the order of the nodes.
@@ -270,6 +293,7 @@ impl<'a> Walk<'a> {
         while !self.open.is_empty() {
             self.end();
         }
+        self.found.sort();
         self.found
     }
 }
@@ -345,12 +369,13 @@ impl<'a> Tokens<'a> {
         word.is_some_and(|word| word[0] != 0 && word.iter().all(|byte| byte.is_ascii_graphic() || *byte == 0))
     }
 
-    /// The name of a node, None when it isn't readable, and the offset behind it.
+    /// The name of a node, None when it isn't readable or is too long, and the offset behind it.
     fn node_name(self, offset: usize) -> Option<(Option<&'a str>, usize)> {
         let name = CStr::from_bytes_until_nul(self.block.get(offset..)?).ok()?;
         let next = (offset + name.count_bytes() + 1).next_multiple_of(4);
         let is_readable = |byte: &u8| byte.is_ascii_graphic() && *byte != b'/';
-        Some((str::from_utf8(name.to_bytes()).ok().filter(|name| name.as_bytes().iter().all(is_readable)), next))
+        let is_name = |name: &&str| name.len() <= NAME_LIMIT && name.as_bytes().iter().all(is_readable);
+        Some((str::from_utf8(name.to_bytes()).ok().filter(is_name), next))
     }
 
     /// The name of a property, at an offset in the strings block.

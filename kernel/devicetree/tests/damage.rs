@@ -151,6 +151,21 @@ fn a_blanked_out_node_is_gone_and_no_damage() {
     assert_eq!(found, expected);
 }
 
+/// Paths are made of names, and sentences of paths: no tree makes them long.
+#[test]
+fn a_name_that_is_too_long_is_unreadable_and_costs_nothing_else() {
+    for (length, is_readable) in [(127, true), (128, false)] {
+        let name = "a".repeat(length);
+        let blob = compile(&format!("/ {{ {name} {{ word = <1>; below {{ }}; }}; behind {{ }}; }};"));
+        let tree = Tree::parse(&blob).unwrap();
+        let names: Vec<_> = tree.nodes().map(Node::name).collect();
+        assert_eq!(names, ["", if is_readable { &name } else { "(unreadable)" }, "below", "behind"]);
+        let node = tree.node(1).unwrap();
+        assert_eq!((node.u32("word"), node.damage().is_none()), (Ok(Some(1)), is_readable));
+        assert_eq!(tree.nodes().filter_map(Node::damage).count(), usize::from(!is_readable));
+    }
+}
+
 /// Asks everything that can be asked, and reads every sentence that comes instead of an answer.
 fn interrogate(tree: &Tree) {
     fn hear<T>(answer: Result<T, Error>) -> Option<T> {

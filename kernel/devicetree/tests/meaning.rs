@@ -171,6 +171,42 @@ fn dma_windows_are_what_all_buses_let_through() {
     assert_eq!(windows("/bus/identity/leaf"), expected);
 }
 
+/// What no machine has is refused where reading it for every device would take minutes.
+#[test]
+fn lists_are_bounded_on_the_way_to_the_processor() {
+    let entries = |count, entry: &str| entry.repeat(count);
+    let tree = |ranges, dma_ranges, map| {
+        compile(&format!(
+            "/ {{ #address-cells = <1>; #size-cells = <1>; gic: gic {{ interrupt-controller; #interrupt-cells = <1>; }};
+                bus: bus {{
+                    #address-cells = <1>; #size-cells = <1>; #interrupt-cells = <1>;
+                    ranges = <{} 0 0 0x1000>; dma-ranges = <{}>; interrupt-map = <{} 0x10 1 &gic 7>;
+                    device {{ reg = <0x10 4>; interrupts = <1>; interrupt-parent = <&bus>; }};
+                }};
+            }};",
+            entries(ranges, "0x80000000 0 1 "),
+            entries(dma_ranges, "0 0 0x1000 "),
+            entries(map, "0 2 &gic 3 ")
+        ))
+    };
+    let blob = tree(255, 16, 127);
+    let tree_within = Tree::parse(&blob).unwrap();
+    assert_eq!(registers(&tree_within, "/bus/device"), [(0x10, 4)]);
+    assert_eq!(find(&tree_within, "/bus/device").dma_windows().unwrap().len(), 16);
+    assert_eq!(interrupts(&tree_within, "/bus/device"), [("/gic".to_string(), vec![7])]);
+
+    let blob = tree(256, 17, 128);
+    let tree_beyond = Tree::parse(&blob).unwrap();
+    let device = find(&tree_beyond, "/bus/device");
+    assert_eq!(sentence(device.registers()), "'ranges' of /bus should be at most 256 entries, found 257");
+    assert_eq!(sentence(device.dma_windows()), "'dma-ranges' of /bus should be at most 16 entries, found 17");
+    assert_eq!(
+        sentence(device.interrupts()),
+        "the interrupt maps should lead to a controller after 128 entries at most, found a circle or a map too long at \
+         /bus"
+    );
+}
+
 #[test]
 fn interrupts_lead_to_controllers() {
     let blob = compile(MACHINE);
@@ -213,7 +249,8 @@ fn interrupts_that_lead_nowhere_are_explained() {
     );
     assert_eq!(
         error("/in-a-circle"),
-        "the interrupt maps lead in a circle through /circle-a, and never to a controller"
+        "the interrupt maps should lead to a controller after 128 entries at most, found a circle or a map too long at \
+         /circle-a"
     );
     assert_eq!(
         error("/dangling"),

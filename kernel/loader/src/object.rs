@@ -57,7 +57,6 @@ impl<'a> Object<'a> {
         let mut contents = 0;
         for (index, section) in object.sections() {
             match section.kind() {
-                elf::SHT_NULL => continue,
                 elf::SHT_SYMTAB if symbol_table.replace(index).is_some() => {
                     return Err(object.unacceptable(index, "to be the only symbol table", index as u64));
                 }
@@ -85,10 +84,11 @@ impl<'a> Object<'a> {
         self.sections().find(|(_, section)| section.is_named(name)).map(|(_, section)| self.contents(&section))
     }
 
-    /// All sections with their numbers, but for the null section.
+    /// All sections with their numbers, but for null sections: in those no field has a meaning.
     pub(crate) fn sections(&self) -> impl Iterator<Item = (usize, Section<'a>)> + use<'a> {
         let object = *self;
-        (1..object.headers.len()).filter_map(move |index| Some((index, object.section_at(index)?)))
+        let sections = (1..object.headers.len()).filter_map(move |index| Some((index, object.section_at(index)?)));
+        sections.filter(|(_, section)| section.kind() != elf::SHT_NULL)
     }
 
     /// How many sections there are, the null section included.

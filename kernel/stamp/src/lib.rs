@@ -52,7 +52,7 @@ impl<'a> Stamp<'a> {
         }
         let text = core::str::from_utf8(bytes).map_err(|error| Error::NoText(error.valid_up_to()))?;
         let stamp = Self { text };
-        for (index, line) in text.lines().enumerate() {
+        for (index, line) in lines(text).enumerate() {
             let Some((key, value)) = line.split_once('=') else {
                 return Err(Error::NoEntry { line: index + 1 });
             };
@@ -73,7 +73,7 @@ impl<'a> Stamp<'a> {
 
     /// The entries in their order, the first being `format`.
     pub fn entries(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        self.text.lines().filter_map(|line| line.split_once('='))
+        lines(self.text).filter_map(|line| line.split_once('='))
     }
 
     /// The value of `key`, if the stamp has it.
@@ -97,6 +97,11 @@ impl<'a> Stamp<'a> {
         let equal = self.text == kernel.text;
         changed.chain(missing).take_while(move |_| !equal)
     }
+}
+
+/// The lines of a text. A carriage return has no meaning of its own, unlike with [`str::lines`].
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split_terminator('\n')
 }
 
 /// Writes the text of a stamp from its entries (without `format`, which is put first).
