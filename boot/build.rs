@@ -5,7 +5,7 @@ use std::{env, fs};
 
 /// What is compiled in when no table has been generated, as in `cargo check`: a kernel that exports nothing.
 const NOTHING: &str = "pub static CONTRACT: kernel::Contract = kernel::Contract {
-    exports: loader::exports::ExportTable { starts: &[], exports: &[] },
+    exports: &loader::exports::ExportTable { starts: &[], exports: &[] },
     stamp: \"\",
     abi: &[],
     key: [0; 32],

@@ -49,7 +49,7 @@ pub struct Handover {
 /// What modules are linked for. The build makes it.
 pub struct Contract {
     /// What they may call.
-    pub exports: ExportTable,
+    pub exports: &'static ExportTable,
     /// What they must have been built with.
     pub stamp: &'static str,
     /// The packed description of `abi` (see [`stamp::description`]).

@@ -115,7 +115,13 @@ impl Contract {
     pub fn source(&self) -> Result<String> {
         // Without a key the kernel has none that it could trust.
         let key = self.key.as_ref().map_or([0; 32], Key::public);
-        exports::source(&self.exports, &self.stamp, &self.abi.section, &key)
+        let tables = exports::source(&self.exports, &self.stamp)?;
+        Ok(format!(
+            "{tables}\n\
+             pub static CONTRACT: kernel::Contract = kernel::Contract {{\n    \
+             exports: &EXPORTS,\n    stamp: STAMP,\n    abi: b\"{}\",\n    key: {key:?},\n}};\n",
+            self.abi.section.escape_ascii()
+        ))
     }
 
     /// Links the module `name` from its own crate and the crates that it shares neither with the kernel nor with the modules

@@ -68,9 +68,8 @@ pub fn choose(kernel: &[GlobalSymbol], shared: &[Dependency]) -> Result<BTreeSet
     Ok(exports)
 }
 
-/// The Rust source of the kernel's `Contract`: its exports, its stamp, the packed description of `abi`, and the
-/// key that modules are checked with.
-pub fn source(exports: &BTreeSet<String>, stamp: &str, abi: &[u8], key: &[u8; 32]) -> Result<String> {
+/// The Rust source of a kernel's export table and of its stamp.
+pub fn source(exports: &BTreeSet<String>, stamp: &str) -> Result<String> {
     let table = arrange(exports.iter().map(String::as_str)).map_err(|name| anyhow!("{name} is exported twice"))?;
     let mut declarations = String::new();
     let mut entries = String::new();
@@ -83,11 +82,9 @@ pub fn source(exports: &BTreeSet<String>, stamp: &str, abi: &[u8], key: &[u8; 32
         "// Made by the build from the crates that the kernel shares with modules.\n\
          unsafe extern \"C\" {{\n{declarations}}}\n\n\
          #[used]\n\
-         pub static CONTRACT: kernel::Contract = kernel::Contract {{\n    \
-         exports: loader::exports::ExportTable {{\n    \
-         starts: &{:?},\n    exports: &[\n{entries}    ],\n    }},\n    \
-         stamp: {stamp:?},\n    abi: b\"{}\",\n    key: {key:?},\n}};\n",
-        table.starts,
-        abi.escape_ascii()
+         pub static EXPORTS: loader::exports::ExportTable = loader::exports::ExportTable {{\n    \
+         starts: &{:?},\n    exports: &[\n{entries}    ],\n}};\n\n\
+         pub static STAMP: &str = {stamp:?};\n",
+        table.starts
     ))
 }

@@ -7,6 +7,7 @@ mod cargo;
 mod contract;
 mod debian;
 mod describe;
+mod experiments;
 mod exports;
 mod files;
 mod firmware;
@@ -37,6 +38,7 @@ usage: ./x COMMAND
   bench [--linux] [--profile]
                          count the instructions that boot, module loading, ping and idling take, for Linux too (fetched
                          once), and by function
+  experiments            try what docs/experiments.md asks, in QEMU, and write there what came of it
   fuzz [NAME [--seconds N | FILE...]]
                          list what can be fuzzed, look for inputs on which NAME fails, or run NAME on those in files
   clean                  remove all that was built
@@ -72,6 +74,11 @@ fn run() -> Result<()> {
             let workspace = Workspace::find()?;
             build::build(&workspace)?;
             bench::bench(&workspace, &options)
+        }
+        ["experiments"] => {
+            let workspace = Workspace::find()?;
+            build::build(&workspace)?;
+            experiments::experiments(&workspace)
         }
         ["fuzz", arguments @ ..] => fuzz::fuzz(&Workspace::find()?, arguments),
         ["clean"] => clean(&Workspace::find()?),
