@@ -145,7 +145,8 @@ pub fn contract_rows(workshop: &Workshop<'_>, plain: &Contract<'_>) -> Result<Ve
     let garbage = transcript.wrong(&unchecked.name, Direction::KernelCallsModule);
     let garbage = garbage.filter_map(|wrong| wrong.strip_prefix("a struct's fields: ")).collect::<String>();
     let refusal = outcome(checked).detail.replace(changed.hash(), "HASH").replace(plain.hash(), "OTHER HASH");
-    let missing = outcome(renamed_module).detail.ends_with(", which the kernel does not export");
+    let missing =
+        outcome(renamed_module).detail.ends_with(", which neither the kernel exports nor a module that it depends on");
     Ok(vec![
         Row::new("same source, compiled again: has the crate the same hash?", "yes", yes(again.hash() == plain.hash())),
         Row::of("same source, compiled again", ALL_RIGHT, outcome(again_module)),
