@@ -10,7 +10,7 @@ use crate::firmware;
 use crate::sdk;
 
 /// The packages that only make sense on the machine: they are linted for it, and tested by booting it.
-const MACHINE: [&str; 2] = ["boot", "kernel"];
+const MACHINE: [&str; 3] = ["boot", "kernel", "experiment-kernel"];
 
 /// The package of the tests that boot the system in QEMU.
 const SYSTEM: &str = "tests";
