@@ -2,8 +2,8 @@
 //!
 //! `./x experiments` compiles this crate once for each experiment. The kernel of `experiments/kernel` and the modules
 //! made of `experiments/module` are compiled against that one library, and each hands a [`Side`] to the other. What a
-//! side is made of is one source text, `experiments/module/src/side`, which both compile for themselves: so whatever the
-//! kernel does with a module's objects, the module does with the kernel's.
+//! side is made of is one source text, `experiments/module/src/side`, which both compile for themselves: so whatever
+//! the kernel does with a module's objects, the module does with the kernel's.
 #![no_std]
 #![feature(offset_of_enum)]
 

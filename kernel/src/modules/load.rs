@@ -39,7 +39,8 @@ pub fn load(
     stopwatch.lap("parse");
     check_stamp(machine, &object)?;
     let information = ModuleInformation::of(&object).map_err(Reason::Broken)?;
-    trust::check_version(machine, name, information.value("name").unwrap_or(name), version)?;
+    let own_name = information.value("name").unwrap_or(name);
+    trust::check_version(machine, name, own_name, version)?;
     let interface = information.value("interface");
     stopwatch.lap("check");
     let needs = dependencies(machine, &object, &information, chain)?;
@@ -59,6 +60,12 @@ pub fn load(
         None => HashMap::new(),
     };
     let eh_frame = linked.unwind_tables().start as usize;
+    let start = memory.space.place().start;
+    let text = start..start + layout.segments().execute.size.next_multiple_of(PAGE_SIZE);
+    let is_outside = |function: &&u64| !text.contains(&(**function as usize));
+    if let Some(function) = linked.initializers().iter().find(is_outside) {
+        return Err(Reason::BadInitializer(*function));
+    }
     stopwatch.lap("link");
 
     let sizes = layout.segments().map(|segment| segment.size);
@@ -70,12 +77,13 @@ pub fn load(
     thread::guarded(|| set_parameters(machine, name, module, parameters))
         .map_err(|message| Reason::Error(abi::Error::Panicked(message)))??;
     for initializer in linked.initializers() {
-        // SAFETY: the module's own list of functions to run once before any other, as its object format defines it;
-        // the stamp says that the build that made it is this kernel's.
+        // SAFETY: the module's own list of functions to run once before any other, as its object format defines it, and
+        // they are in its code; the stamp says that the build that made it is this kernel's.
         unsafe { core::mem::transmute::<usize, extern "C" fn()>(*initializer as usize)() }
     }
     stopwatch.lap("start");
 
+    trust::note_version(own_name, version);
     let figures = linked.figures();
     let report = LoadReport {
         file: bytes.len(),
@@ -91,11 +99,10 @@ pub fn load(
         steps: stopwatch.steps,
     };
     log::debug!("{name}: {report}");
-    let start = memory.space.place().start;
     Ok(Loaded {
         name: name.to_owned(),
         place: memory.space.place(),
-        text: start..start + sizes.execute.next_multiple_of(PAGE_SIZE),
+        text,
         eh_frame,
         module,
         needs,

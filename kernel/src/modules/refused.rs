@@ -62,6 +62,8 @@ pub enum Reason {
         /// Who exports it: a module, or the kernel.
         by: Option<String>,
     },
+    /// It wants a function called first that isn't its own.
+    BadInitializer(u64),
     /// It has no parameter of that name.
     NoParameter {
         /// The name.
@@ -119,6 +121,9 @@ impl fmt::Display for Reason {
                     Some(module) => write!(formatter, "it exports `{symbol:#}`, which module {module} exports already"),
                     None => write!(formatter, "it exports `{symbol:#}`, which the kernel exports already"),
                 }
+            }
+            Self::BadInitializer(address) => {
+                write!(formatter, "its .init_array names a function at {address:#x}, which is not in its code")
             }
             Self::NoParameter { name, known } if known.is_empty() => {
                 write!(formatter, "it has no parameter {name}, nor any other")

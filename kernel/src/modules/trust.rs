@@ -48,7 +48,7 @@ pub struct Object {
 struct Seen {
     /// The files that have passed. The archive doesn't change, so that holds until the machine is reset.
     files: Vec<usize>,
-    /// The latest version of each module, by the name that it gives itself.
+    /// The latest version of each module that has been loaded, by the name that it gives itself.
     versions: HashMap<String, u64>,
 }
 
@@ -85,22 +85,28 @@ pub fn check(machine: &Machine, name: &str, bytes: &'static [u8]) -> Result<Obje
     }
 }
 
-/// Checks that a module is no older than any of the same name that has been seen since reset. `own_name` is what it calls
-/// itself, which its signature covers.
+/// Checks that a module is no older than any of the same name that has been loaded since reset. `own_name` is what it
+/// calls itself, which its signature covers.
 ///
 /// # Errors
 /// When signatures are enforced, and it is older.
 pub fn check_version(machine: &Machine, name: &str, own_name: &str, version: Option<u64>) -> Result<(), Reason> {
     let Some(version) = version else { return Ok(()) };
-    let seen = with_seen(|seen| {
+    match with_seen(|seen| seen.versions.get(own_name).copied()) {
+        Some(seen) if version < seen => {
+            tolerate(machine, name, Reason::Older { module: own_name.to_owned(), version, seen })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Notes that a module which passed [`check_version`] has been loaded.
+pub fn note_version(own_name: &str, version: Option<u64>) {
+    let Some(version) = version else { return };
+    with_seen(|seen| {
         let latest = seen.versions.entry(own_name.to_owned()).or_insert(version);
         *latest = version.max(*latest);
-        *latest
     });
-    match version < seen {
-        true => tolerate(machine, name, Reason::Older { module: own_name.to_owned(), version, seen }),
-        false => Ok(()),
-    }
 }
 
 fn tolerate(machine: &Machine, name: &str, reason: Reason) -> Result<(), Reason> {

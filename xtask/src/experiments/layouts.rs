@@ -18,7 +18,7 @@ type Facts = BTreeMap<String, String>;
 
 /// The contract as it is, and one for each seed.
 pub fn rows(workshop: &Workshop<'_>, plain: &Contract<'_>) -> Result<Vec<Row>> {
-    let (row, ordinary) = agreement("contract as it is", plain, &[])?;
+    let (row, ordinary) = agreement("contract as it is, a module with a seed: do all agree?", plain, &[])?;
     let mut rows = vec![row];
     let is_anonymous = |what: &str| what.contains(" a tuple") || what.contains(" a closure");
     let is_field = |what: &str| what.starts_with("offset of ") && !is_anonymous(what);
@@ -28,7 +28,8 @@ pub fn rows(workshop: &Workshop<'_>, plain: &Contract<'_>) -> Result<Vec<Row>> {
         let contract = Contract::new(workshop, &format!("seed{seed}"), &flags, &[])?;
         // Kernel and module have seeds of their own, which must make no difference.
         let seeds = ["-Zrandomize-layout", &format!("-Zlayout-seed={}", seed + 100)];
-        let (row, shuffled) = agreement(&name, &contract, &seeds)?;
+        let agree = format!("{name}, kernel and a module with other seeds: do all agree?");
+        let (row, shuffled) = agreement(&agree, &contract, &seeds)?;
         rows.push(row);
         rows.push(moved(
             &format!("{name}: have the fields of its types moved?"),
@@ -55,7 +56,6 @@ fn agreement(experiment: &str, contract: &Contract<'_>, flags: &[&str]) -> Resul
     let modules = [contract.module("plain", &[])?, contract.module("shuffled", &other)?];
     let transcript = boot(&kernel, &modules)?;
     let facts = transcript.facts().map(|(what, value)| (what.to_owned(), value.to_owned())).collect();
-    let experiment = format!("{experiment}, kernel and modules with other seeds: do they agree?");
     Ok((Row::all(experiment, ALL_RIGHT, &transcript.outcomes(&modules)), facts))
 }
 

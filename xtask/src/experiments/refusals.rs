@@ -71,42 +71,8 @@ const STAMPS: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// What is said of a damaged object.
-const DAMAGES: [(&str, &str); 14] = [
-    ("an empty file", "the ELF header ends at byte 64, but the object file has only 0 bytes"),
-    ("cut off in the ELF header", "the ELF header ends at byte 64, but the object file has only 63 bytes"),
-    (
-        "cut off behind the ELF header",
-        "the table of section headers ends at byte …, but the object file has only 64 bytes",
-    ),
-    ("cut off in the code", "the table of section headers ends at byte …, but the object file has only … bytes"),
-    (
-        "cut off before the last byte",
-        "the table of section headers ends at byte …, but the object file has only … bytes",
-    ),
-    ("no ELF file", "the ELF header: expected the magic number 0x7f E L F, found 0x3f454c46"),
-    ("an object of 32 bits", "the ELF header: expected the 64-bit class, ELFCLASS64 (2), found 0x1"),
-    ("a big-endian object", "the ELF header: expected little-endian data, ELFDATA2LSB (1), found 0x2"),
-    ("a program", "the ELF header: expected a relocatable object, ET_REL (1), found 0x2"),
-    ("an object for x86-64", "the ELF header: expected the machine AArch64 (183), found 0x3e"),
-    (
-        "an object without its symbol table",
-        "section `.rela.text`: expected to refer to this object's symbol table, found …",
-    ),
-    (
-        "an object without a stamp",
-        "it has no section .lockstep.stamp, so nothing says that it was built in lockstep with this kernel",
-    ),
-    (
-        "an object without `abi::driver!`",
-        "it defines no LOCKSTEP_MODULE, as abi::driver!, abi::service! and abi::library! do",
-    ),
-    (
-        "an object that needs what there isn't",
-        "the module needs the symbol `lockstep_registers_mop`, which neither the kernel exports nor a module that it \
-         depends on",
-    ),
-];
+/// What is said of an object that ends too soon.
+const CUT_OFF: &str = "the table of section headers ends at byte …, but the object file has only … bytes";
 
 /// What is said of a module whose signature is not as it should be.
 const SIGNATURES: [(&str, &str); 5] = [
@@ -298,9 +264,9 @@ fn other_builds(abi: &Abi<'_>) -> Result<Vec<Case>> {
         let name = format!("build-{number}");
         let object = abi.driver_with_stamp(&name, &stamp)?.object;
         let sentence = |module: &str, kernel: &str| {
-            format!(
-                "it is out of lockstep: the module was built with {key} \"{module}\", this kernel with {key} \"{kernel}\""
-            )
+            let difference =
+                format!("the module was built with {key} \"{module}\", this kernel with {key} \"{kernel}\"");
+            format!("it is out of lockstep: {difference}")
         };
         let case = Case::new(name, format!("a build with {what}"), object, sentence(&other, value));
         Ok(Case { shown: sentence("…", "…"), ..case })
@@ -354,24 +320,43 @@ fn damaged(good: &[u8]) -> Result<Vec<Case>> {
         let place = good.windows(from.len()).position(|window| window == from.as_bytes());
         Ok::<_, anyhow::Error>(with(place.with_context(|| format!("the driver has no {from}"))?, to.as_bytes()))
     };
-    let objects = [
-        cut(0),
-        cut(63),
-        cut(64),
-        cut(text.0 as usize + 4),
-        cut(good.len() - 1),
-        with(0, b"?"),
-        with(4, &[1]),
-        with(5, &[2]),
-        with(16, &[2]),
-        with(18, &[62]),
-        with(symbols, &[0; 4]),
-        named("\0.lockstep.stamp\0", "\0.unlocked.stamp\0")?,
-        named("\0LOCKSTEP_MODULE\0", "\0LOCKSTEP_NODULE\0")?,
-        named("\0lockstep_registers_map\0", "\0lockstep_registers_mop\0")?,
+    let cases = [
+        ("an empty file", cut(0), "the ELF header ends at byte 64, but the object file has only 0 bytes"),
+        ("cut off in the ELF header", cut(63), "the ELF header ends at byte 64, but the object file has only 63 bytes"),
+        ("cut off behind the ELF header", cut(64), CUT_OFF),
+        ("cut off in the code", cut(text.0 as usize + 4), CUT_OFF),
+        ("cut off before the last byte", cut(good.len() - 1), CUT_OFF),
+        ("no ELF file", with(0, b"?"), "the ELF header: expected the magic number 0x7f E L F, found 0x3f454c46"),
+        ("of 32 bits", with(4, &[1]), "the ELF header: expected the 64-bit class, ELFCLASS64 (2), found 0x1"),
+        ("big-endian", with(5, &[2]), "the ELF header: expected little-endian data, ELFDATA2LSB (1), found 0x2"),
+        ("a program", with(16, &[2]), "the ELF header: expected a relocatable object, ET_REL (1), found 0x2"),
+        ("for x86-64", with(18, &[62]), "the ELF header: expected the machine AArch64 (183), found 0x3e"),
+        (
+            "without its symbol table",
+            with(symbols, &[0; 4]),
+            "section `.rela.text`: expected to refer to this object's symbol table, found …",
+        ),
+        (
+            "without a stamp",
+            named("\0.lockstep.stamp\0", "\0.unlocked.stamp\0")?,
+            "it has no section .lockstep.stamp, so nothing says that it was built in lockstep with this kernel",
+        ),
+        (
+            "without `abi::driver!`",
+            named("\0LOCKSTEP_MODULE\0", "\0LOCKSTEP_NODULE\0")?,
+            "it defines no LOCKSTEP_MODULE, as abi::driver!, abi::service! and abi::library! do",
+        ),
+        (
+            "in need of what there isn't",
+            named("\0lockstep_registers_map\0", "\0lockstep_registers_mop\0")?,
+            "the module needs the symbol `lockstep_registers_mop`, which neither the kernel exports nor a module that it \
+         depends on",
+        ),
     ];
-    let case = |(number, (object, (what, expected)))| Case::new(format!("damaged-{number}"), what, object, expected);
-    Ok(objects.into_iter().zip(DAMAGES).enumerate().map(case).collect())
+    let case = |(number, (what, object, expected))| {
+        Case::new(format!("damaged-{number}"), format!("a driver, {what}"), object, expected)
+    };
+    Ok(cases.into_iter().enumerate().map(case).collect())
 }
 
 #[cfg(test)]
