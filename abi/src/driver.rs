@@ -250,6 +250,11 @@ macro_rules! module {
                 pub mod $parameter {
                     use super::*;
 
+                    $(const _: () = {
+                        let (low, default, high): ($value, $value, $value) = ($low, $default, $high);
+                        assert!(low <= default && default <= high, "the default is outside of the range");
+                    };)?
+
                     pub static PARAMETER: $crate::parameter::Parameter<$value> = $crate::parameter::Parameter::new(
                         stringify!($parameter),
                         $default,

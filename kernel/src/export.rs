@@ -112,15 +112,17 @@ unsafe impl Kernel for Exports {
 
     unsafe fn system_module_information(name: &str) -> Result<Vec<Assignment>> {
         let machine = machine::get().ok_or(Error::Gone)?;
-        modules::information(machine, name).map_err(|refused| Error::Invalid(refused.to_string()))
+        modules::information(machine, &machine.module_name(name)).map_err(|refused| Error::Invalid(refused.to_string()))
     }
 
     unsafe fn system_load_module(name: &str, parameters: &[Assignment]) -> Result<()> {
-        binding::load(name, parameters)
+        let machine = machine::get().ok_or(Error::Gone)?;
+        binding::load(&machine.module_name(name), parameters)
     }
 
     unsafe fn system_unload_module(name: &str, dependents: Dependents) -> Result<()> {
-        binding::unload(name, dependents)
+        let machine = machine::get().ok_or(Error::Gone)?;
+        binding::unload(&machine.module_name(name), dependents)
     }
 
     unsafe fn system_log_records(first: u64) -> Vec<LogRecord> {

@@ -112,6 +112,9 @@ fn start(tree: Tree<'static>, handover: &Handover) {
     // What services have to say comes after this.
     thread::undisturbed(|| {
         binding::settle(machine);
+        if modules::status().is_empty() && !machine.modules().is_empty() {
+            error!("no module of the initramfs could be loaded: was it built together with this kernel?");
+        }
         announce();
     });
     // The console belongs to people now; what they should know at once still comes through.

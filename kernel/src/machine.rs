@@ -53,15 +53,19 @@ impl Machine {
         self.files.iter().filter_map(name).collect()
     }
 
+    /// The name of the module that somebody means: with dashes or underscores, as its file has them.
+    pub fn module_name(&self, name: &str) -> String {
+        let mut modules = self.modules().into_iter();
+        modules.find(|module| are_alike(module, name)).unwrap_or_else(|| name.to_owned())
+    }
+
     /// The parameters of a module among the arguments: names and values of `MODULE.name=value`, or of a bare
     /// `MODULE.name`. Dashes and underscores in the module's name are the same.
     pub fn parameters<'m>(&self, module: &'m str) -> impl Iterator<Item = (&'m str, &'m str)> + use<'m> {
-        let alike = |one: char, other: char| one == other || "-_".contains(one) && "-_".contains(other);
         self.arguments.split_ascii_whitespace().filter_map(move |word| {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             let (owner, parameter) = name.split_once('.')?;
-            let same = owner.len() == module.len() && owner.chars().zip(module.chars()).all(|(a, b)| alike(a, b));
-            same.then_some((parameter, value))
+            are_alike(owner, module).then_some((parameter, value))
         })
     }
 
@@ -69,6 +73,13 @@ impl Machine {
     pub fn argument(&self, name: &str) -> Option<&'static str> {
         argument(self.arguments, name)
     }
+}
+
+/// Whether two names of modules are the same but for dashes in place of underscores, which Linux makes no difference
+/// between.
+fn are_alike(one: &str, other: &str) -> bool {
+    let alike = |one: char, other: char| one == other || "-_".contains(one) && "-_".contains(other);
+    one.len() == other.len() && one.chars().zip(other.chars()).all(|(one, other)| alike(one, other))
 }
 
 fn argument<'a>(arguments: &'a str, name: &str) -> Option<&'a str> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection};
 use stamp::description;
@@ -134,6 +134,10 @@ impl Contract {
     /// [`merge::link`] refuses it.
     pub fn link(&self, name: &str, library: &Library, others: &[Linked], full: &Path, object: &Path) -> Result<Linked> {
         let rlib = &library.path;
+        ensure!(
+            declared(rlib, "name")?.is_some(),
+            "its crate declares no module: that takes abi::driver!, abi::service! or abi::library!"
+        );
         let dependencies = self.records.dependencies(rlib)?;
         let stamp = self.stamp_of(&dependencies)?;
         lockstep::check(&stamp, &self.stamp)?;
@@ -157,7 +161,7 @@ impl Contract {
         }
         let mut linked =
             Linked { name: name.to_owned(), rlib: rlib.clone(), object: object.to_owned(), interface: None };
-        if is_library(rlib)? {
+        if declared(rlib, "library")?.is_some() {
             // What it says is made of its own crate and of those that it got its types from.
             let mut interface = self.describe(library, &dependencies)?;
             interface.hash = describe::hash(&format!("{} {own:?}", interface.hash));
@@ -167,6 +171,11 @@ impl Contract {
         let reasons = inputs.iter().map(|(path, _)| *path).chain([self.made.as_path(), &this_program]);
         if !files::outdated(object, reasons.chain(needs.iter().map(|(other, _)| other.object.as_path())))? {
             return Ok(linked);
+        }
+        for (path, _) in inputs.iter().skip(1).filter(|(_, is_own)| *is_own) {
+            if let Some(other) = declared(path, "name")? {
+                bail!("it uses the crate of module {other}, which exports nothing: that takes abi::library!");
+            }
         }
         eprintln!("     Linking {}", full.file_name().unwrap_or_default().display());
 
@@ -215,15 +224,15 @@ fn exports_of(rlib: &Path) -> Result<BTreeSet<String>> {
     Ok(symbols.filter(|symbol| symbol.defined && symbol.name != merge::ROOT).map(|symbol| symbol.name).collect())
 }
 
-/// Whether a crate declares itself to be a library of other modules.
-fn is_library(rlib: &Path) -> Result<bool> {
+/// What a crate that declares a module says of it under a key: `name`, or `library` if it is for other modules.
+pub fn declared(rlib: &Path, key: &str) -> Result<Option<String>> {
     let contents = std::fs::read(rlib).with_context(|| format!("cannot read {}", rlib.display()))?;
     for (_, object) in rlib::objects(&contents)? {
-        if information_of(object)?.any(|(key, _)| key == "library") {
-            return Ok(true);
+        if let Some((_, value)) = information_of(object)?.find(|(found, _)| *found == key) {
+            return Ok(Some(value.to_owned()));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// What a module says of itself: the keys and values in its `.modinfo`.

@@ -145,13 +145,13 @@ fn bind(machine: &'static Machine, provider: ProviderId) -> DeviceState {
     let compatible = registry::compatible(provider);
     let mut state = DeviceState::Unclaimed;
     let mut module = None;
-    for compatible in &compatible {
-        let Some(name) = machine.index.modules_for(compatible).next() else { continue };
+    let claims = |compatible| machine.index.modules_for(compatible).map(move |name| (compatible, name));
+    for (compatible, name) in compatible.iter().flat_map(claims) {
         let attempt = try_module(machine, provider, compatible, name);
         if attempt == DeviceState::Bound {
             return attempt;
         }
-        // A module that can't be loaded leaves the node to a less specific one; the first reason is the one that counts.
+        // A module that can't be loaded leaves the node to the next; the first reason is the one that counts.
         if state == DeviceState::Unclaimed {
             (state, module) = (attempt, Some(name));
         }
@@ -271,7 +271,7 @@ pub fn load(name: &str, parameters: &[Assignment]) -> Result<()> {
             return start_service(machine, name);
         }
         for provider in registry::all() {
-            let claims = |compatible: &String| machine.index.modules_for(compatible).next() == Some(name);
+            let claims = |compatible: &String| machine.index.modules_for(compatible).any(|module| module == name);
             let state = registry::state(provider);
             let waits = matches!(
                 state,

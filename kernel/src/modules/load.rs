@@ -68,7 +68,6 @@ pub fn load(
     }
     stopwatch.lap("link");
 
-    let sizes = layout.segments().map(|segment| segment.size);
     memory.seal()?;
     stopwatch.lap("seal");
     // SAFETY: a module with this kernel's stamp defines the symbol with this type (`abi::module!`); its size, place
@@ -84,12 +83,12 @@ pub fn load(
     stopwatch.lap("start");
 
     trust::note_version(own_name, version);
-    let figures = linked.figures();
+    let (figures, used) = (linked.figures(), linked.used());
     let report = LoadReport {
         file: bytes.len(),
-        text: sizes.execute,
-        constants: sizes.read,
-        data: sizes.write,
+        text: used.execute,
+        constants: used.read,
+        data: used.write,
         sections: figures.sections,
         imports: figures.imports,
         relocations: figures.relocations,
@@ -265,11 +264,17 @@ fn exports(machine: &Machine, linked: &Linked<'_>) -> Result<HashMap<String, u64
 
 /// Sets the module's parameters, first from `bootargs` and then from `parameters`.
 fn set_parameters(machine: &Machine, name: &str, module: &Module, parameters: &[Assignment]) -> Result<(), Reason> {
-    let given = machine.parameters(name).chain(parameters.iter().map(|given| (&*given.name, &*given.value)));
-    for (parameter, value) in given {
-        let Some(known) = module.parameters.iter().find(|known| known.name() == parameter) else {
+    for (parameter, value) in machine.parameters(name) {
+        // A mistake in a word should not cost the machine its console.
+        match module.parameters.iter().find(|known| known.name() == parameter) {
+            Some(known) => known.set(value).map_err(Reason::Error)?,
+            None => log::warn!("bootargs: module {name} has no parameter {parameter}"),
+        }
+    }
+    for Assignment { name: parameter, value } in parameters {
+        let Some(known) = module.parameters.iter().find(|known| known.name() == *parameter) else {
             let known = module.parameters.iter().map(|known| known.name().to_owned()).collect();
-            return Err(Reason::NoParameter { name: parameter.to_owned(), known });
+            return Err(Reason::NoParameter { name: parameter.clone(), known });
         };
         known.set(value).map_err(Reason::Error)?;
     }

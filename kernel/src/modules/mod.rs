@@ -150,9 +150,9 @@ pub fn information(machine: &Machine, name: &str) -> Result<Vec<Assignment>, Ref
         let own = |(name, value): (&str, &str)| Assignment { name: name.to_owned(), value: value.to_owned() };
         let mut entries: Vec<_> = information.entries().map(own).collect();
         entries.push(own(("file", &format!("{} ({} bytes)", path(name), bytes.len()))));
-        if let Some(trailer) = trailer {
-            entries.push(own(("signature", &format!("version {} with key {}", trailer.version, trailer.key))));
-        }
+        let signature = trailer.map(|trailer| format!("version {} by key {}", trailer.version, trailer.key));
+        let signature = signature.map_or("none".to_owned(), |words| words + " (checked when it is loaded)");
+        entries.push(own(("signature", &signature)));
         if let Some(Ok(stamp)) = object.section(stamp::SECTION).map(Stamp::parse) {
             entries.extend(stamp.entries().map(|(key, value)| own((&format!("stamp.{key}"), value))));
         }

@@ -44,7 +44,7 @@ pub enum Reason {
     NoEntry,
     /// It depends on modules that depend on it: the names, from one to the same again.
     Cycle(Vec<String>),
-    /// A module that it depends on was refused.
+    /// A module that it depends on can't be loaded.
     Dependency(Refused),
     /// A module that it depends on is no library.
     NoLibrary(String),
@@ -109,7 +109,7 @@ impl fmt::Display for Reason {
                 write!(formatter, "it defines no {MODULE_SYMBOL}, as abi::driver!, abi::service! and abi::library! do")
             }
             Self::Cycle(names) => write!(formatter, "its dependencies lead back to it: {}", names.join(" -> ")),
-            Self::Dependency(refused) => write!(formatter, "it depends on a module that was refused: {refused}"),
+            Self::Dependency(refused) => write!(formatter, "it depends on a module that can't be loaded: {refused}"),
             Self::NoLibrary(name) => write!(formatter, "it depends on module {name}, which is no library"),
             Self::OtherLibrary { name, item } => {
                 write!(formatter, "it was built against another version of module {name} than the one that is loaded")?;

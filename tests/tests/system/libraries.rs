@@ -74,7 +74,7 @@ fn a_second_module_with_the_same_export_is_refused() {
     assert_eq!(machine.command("insmod test-clash"), answer);
     assert_eq!(machine.command("rmmod test-library"), "");
     assert_eq!(machine.command("insmod test-clash"), "");
-    let answer = "insmod: modules/test-user.o: it depends on a module that was refused: modules/test-library.o: it exports \
+    let answer = "insmod: modules/test-user.o: it depends on a module that can't be loaded: modules/test-library.o: it exports \
                   `test_library_count`, which module test-clash exports already";
     assert_eq!(machine.command("insmod test-user"), answer);
 }
@@ -97,7 +97,7 @@ fn dependencies_that_cannot_be_met() {
         ("other", "it was built against another version of module test-library than the one that is loaded"),
         (
             "missing",
-            "it depends on a module that was refused: modules/test-nothing.o: there is no such file in the initramfs",
+            "it depends on a module that can't be loaded: modules/test-nothing.o: there is no such file in the initramfs",
         ),
         ("driver", "it depends on module arm-pl031, which is no library"),
     ] {
@@ -107,7 +107,7 @@ fn dependencies_that_cannot_be_met() {
     assert_eq!(modules(&mut machine), before);
 
     let mut machine = plain().initramfs(&archive.with_module("test-library", circle)).boot();
-    let answer = "insmod: modules/test-user.o: it depends on a module that was refused: modules/test-library.o: \
+    let answer = "insmod: modules/test-user.o: it depends on a module that can't be loaded: modules/test-library.o: \
                   its dependencies lead back to it: test-user -> test-library -> test-user";
     assert_eq!(machine.command("insmod test-user"), answer);
     assert_eq!(modules(&mut machine), before);

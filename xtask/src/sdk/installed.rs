@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{EXPORTS, LIBRARIES, MACROS, MODULES, STAMP, TOOLCHAIN, description, file_name};
 use crate::cargo::{self, TARGET_FILE};
-use crate::contract::{Contract, Linked};
+use crate::contract::{Contract, Linked, declared};
 use crate::describe::Described;
 use crate::lockstep::{self, Compilation};
 use crate::rlib::Records;
@@ -39,13 +39,13 @@ fn run() -> Result<()> {
     match arguments.as_slice() {
         ["build", rest @ ..] => {
             let (key, rest) = match rest {
-                ["--key", key, rest @ ..] => (Some(Key::from_file(Path::new(key))?), rest),
+                ["--key", key, rest @ ..] | [rest @ .., "--key", key] => (Some(Key::from_file(Path::new(key))?), rest),
                 rest => (None, rest),
             };
             let folder = match rest {
                 [] => ".",
                 [folder] if !folder.starts_with('-') => folder,
-                _ => bail!("build takes one folder; lockstep-sdk help shows how"),
+                _ => bail!("build takes a folder and --key, and not `{}`; see lockstep-sdk help", rest.join(" ")),
             };
             build(&Sdk::find()?, Path::new(folder), key)
         }
@@ -150,7 +150,7 @@ fn build(sdk: &Sdk, folder: &Path, key: Option<Key>) -> Result<()> {
     let scratch = package.target.join("lockstep");
     let is_signed = key.is_some();
     let contract = sdk.contract(folder, &scratch, key)?;
-    let modules = sdk.modules()?;
+    let mut modules = sdk.modules()?;
 
     let mut flags: Vec<String> = cargo::RUSTFLAGS.iter().map(|flag| (*flag).to_owned()).collect();
     flags.push(format!("--sysroot={}", sdk.root.display()));
@@ -167,14 +167,27 @@ fn build(sdk: &Sdk, folder: &Path, key: Option<Key>) -> Result<()> {
     let library = libraries.iter().find(|library| library.manifest == package.manifest);
     let library = library.context("cargo built no library: a module is a crate with src/lib.rs")?;
 
-    let object = scratch.join(format!("{}.o", package.name));
-    let full = scratch.join("debug").join(format!("{}.o", package.name));
-    // It may have been signed with another key, or with none.
-    if object.exists() {
-        std::fs::remove_file(&object)?;
+    let own_abi = contract.records.dependencies(&library.path)?.into_iter().find(|other| other.name == "abi");
+    ensure!(
+        own_abi.is_none_or(|own| contract.shared.last().is_some_and(|abi| abi.path == own.path)),
+        "the crate has an abi of its own: it comes with the SDK and needs no entry in Cargo.toml"
+    );
+    // Libraries that it depends on become modules of their own. Cargo names them in the order of their dependencies.
+    for library in &libraries {
+        let is_last = library.manifest == package.manifest;
+        if !is_last && declared(&library.path, "library")?.is_none() {
+            continue;
+        }
+        let name = declared(&library.path, "name")?.unwrap_or_else(|| package.name.clone());
+        let object = scratch.join(format!("{name}.o"));
+        // It may have been signed with another key, or with none.
+        if object.exists() {
+            std::fs::remove_file(&object)?;
+        }
+        let full = scratch.join("debug").join(format!("{name}.o"));
+        modules.push(contract.link(&name, library, &modules, &full, &object)?);
+        println!("{}", object.display());
     }
-    contract.link(&package.name, library, &modules, &full, &object)?;
-    println!("{}", object.display());
     if !is_signed {
         eprintln!("note: it isn't signed, and a kernel that enforces signatures refuses it (--key signs)");
     }
