@@ -184,13 +184,16 @@ pub fn bound_children(bus: ProviderId) -> Vec<ProviderId> {
 pub fn publish(id: ProviderId, module: &str, object: Object) {
     let classes: Vec<Class> = object.provides().classes().to_vec();
     let mut registry = REGISTRY.lock();
+    let mut former = None;
     if let Some(provider) = registry.get(id) {
-        provider.object = Some(Box::new(object));
+        former = provider.object.replace(Box::new(object));
         provider.leaving = false;
         provider.module = Some(module.into());
         provider.state = DeviceState::Bound;
     }
     drop(registry);
+    // Its end may call the registry.
+    drop(former);
     notify(&classes);
 }
 

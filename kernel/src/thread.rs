@@ -19,8 +19,12 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 
 type Index = usize;
+
+/// How long a removal waits for threads to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The thread that started the kernel, which runs when no other can.
 const IDLE: Index = 0;
@@ -414,6 +418,11 @@ pub fn event_wait(signal: Signal, deadline: Option<Instant>) -> Result<Wake> {
     }
 }
 
+/// The running thread's number.
+pub fn current() -> usize {
+    SCHEDULER.lock().running
+}
+
 /// On whose behalf the running thread runs. In an interrupt it is the thread that was interrupted.
 pub fn owner() -> Option<ProviderId> {
     match OWNER.load(Ordering::Relaxed) {
@@ -439,17 +448,19 @@ pub fn on_behalf_of<R>(owner: ProviderId, action: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Tells all threads that run on behalf of `owner` to end, and waits until they have.
+/// Tells all threads that run on behalf of `owner` to end, and waits until they have, or for some seconds: what they run
+/// stays in memory as long as they do.
 pub fn stop_all(owner: ProviderId) {
     stop_where(|thread| thread.owner == Some(owner));
 }
 
-/// Tells all threads that run a module's code to end, whoever started them, and waits until they have.
+/// Tells all threads that run a module's code to end, whoever started them, and waits as [`stop_all`] does.
 pub fn stop_module(name: &str) {
     stop_where(|thread| thread.module.as_ref().is_some_and(|module| module.name() == name));
 }
 
 fn stop_where(is_meant: impl Fn(&Thread) -> bool) {
+    let deadline = time::now() + PATIENCE;
     loop {
         let mut scheduler = SCHEDULER.lock();
         let running = scheduler.running;
@@ -461,7 +472,11 @@ fn stop_where(is_meant: impl Fn(&Thread) -> bool) {
             .filter(|(index, thread)| *index != running && thread.state != State::Finished && is_meant(thread))
             .map(|(index, _)| index)
             .collect();
-        if meant.is_empty() {
+        let Some(first) = meant.first() else { return };
+        if time::now() > deadline {
+            let name = scheduler.thread(*first).name.clone();
+            drop(scheduler);
+            log::error!("thread '{name}' was told to end and doesn't; the code that it runs stays in memory");
             return;
         }
         for index in meant {

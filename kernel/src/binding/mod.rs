@@ -27,21 +27,34 @@ pub use removal::unload;
 /// Nodes that describe what the kernel itself drives or what needs no driver.
 const KERNEL_NODES: &[&str] = &["arm,armv8-timer", "arm,armv7-timer", "simple-bus"];
 
-/// Somebody is binding or unbinding.
-static BUSY: Lock<bool> = Lock::new(false);
+/// The thread that is binding or unbinding something.
+static BUSY: Lock<Option<usize>> = Lock::new(None);
 
 /// Runs `action` while nobody else binds or unbinds anything.
 ///
 /// # Errors
-/// [`Error::Stopping`] for a thread that is to end: whoever waits for that may be the one who binds.
+/// [`Error::Stopping`] for a thread that is to end: whoever waits for that may be the one who binds. [`Error::Busy`] for
+/// a module that is called by the one who binds.
 fn exclusively<R>(action: impl FnOnce() -> Result<R>) -> Result<R> {
     struct Turn;
     impl Drop for Turn {
         fn drop(&mut self) {
-            *BUSY.lock() = false;
+            *BUSY.lock() = None;
         }
     }
-    while core::mem::replace(&mut *BUSY.lock(), true) {
+    let own = thread::current();
+    loop {
+        match &mut *BUSY.lock() {
+            free @ None => {
+                *free = Some(own);
+                break;
+            }
+            Some(thread) if *thread == own => {
+                let sentence = "a module that is being bound or removed can't load or remove modules meanwhile";
+                return Err(Error::Busy(sentence.to_owned()));
+            }
+            Some(_) => {}
+        }
         thread::sleep_until(time::now() + Duration::from_millis(1))?;
     }
     let _turn = Turn;
@@ -59,7 +72,11 @@ pub fn settle(machine: &'static Machine) {
             kernel_log::use_console(console);
         }
         for name in machine.index.services() {
-            if let Err(error) = start_service(machine, name) {
+            if modules::is_loaded(name) {
+                log::error!("initramfs: service {name} is listed twice; it is started once");
+                continue;
+            }
+            if let Err(error) = start_service(machine, name, modules::count()) {
                 log::error!("{error}");
             }
         }
@@ -146,7 +163,7 @@ fn bind(machine: &'static Machine, provider: ProviderId) -> DeviceState {
     let mut state = DeviceState::Unclaimed;
     let mut module = None;
     let claims = |compatible| machine.index.modules_for(compatible).map(move |name| (compatible, name));
-    for (compatible, name) in compatible.iter().flat_map(claims) {
+    for (compatible, name) in compatible.iter().map(String::as_str).flat_map(claims) {
         let attempt = try_module(machine, provider, compatible, name);
         if attempt == DeviceState::Bound {
             return attempt;
@@ -235,7 +252,8 @@ fn bound(machine: &Machine, provider: ProviderId, node: Node<'_>) {
     }
 }
 
-fn start_service(machine: &'static Machine, name: &str) -> Result<()> {
+/// Starts a service. When that fails, only the first `before` modules stay loaded.
+fn start_service(machine: &'static Machine, name: &str, before: usize) -> Result<()> {
     let loaded = modules::get(machine, name, &[]).map_err(|refused| Error::Invalid(refused.to_string()))?;
     let Entry::Service(start) = loaded.entry() else {
         return Err(Error::Invalid(format!("module {name} is listed as a service, and is none")));
@@ -250,7 +268,8 @@ fn start_service(machine: &'static Machine, name: &str) -> Result<()> {
         }
         Err(error) => {
             thread::stop_all(provider);
-            modules::unload(name);
+            resources::release_all(provider);
+            modules::unload_latest(before);
             Err(Error::Invalid(format!("service {name}: {error}")))
         }
     }
@@ -266,9 +285,10 @@ pub fn load(name: &str, parameters: &[Assignment]) -> Result<()> {
         if modules::is_loaded(name) {
             return Err(Error::Busy(format!("module {name} is loaded already")));
         }
+        let before = modules::count();
         let loaded = modules::get(machine, name, parameters).map_err(|refused| Error::Invalid(refused.to_string()))?;
         if matches!(loaded.entry(), Entry::Service(_)) {
-            return start_service(machine, name);
+            return start_service(machine, name, before);
         }
         for provider in registry::all() {
             let claims = |compatible: &String| machine.index.modules_for(compatible).any(|module| module == name);

@@ -31,10 +31,7 @@ pub fn unload(name: &str, dependents: Dependents) -> Result<()> {
         let mut plan = Vec::new();
         plan_module(name, &mut plan);
         check(name, &plan, dependents)?;
-        for step in plan {
-            perform(step, dependents)?;
-        }
-        Ok(())
+        plan.into_iter().try_for_each(|step| perform(step, dependents, &mut Vec::new()))
     })?;
     let_watchers_run();
     Ok(())
@@ -100,11 +97,12 @@ fn check(name: &str, plan: &[Step], dependents: Dependents) -> Result<()> {
     Ok(())
 }
 
-fn perform(step: Step, dependents: Dependents) -> Result<()> {
+/// Takes one step. `leaving` are the providers whose removal waits for it.
+fn perform(step: Step, dependents: Dependents, leaving: &mut Vec<ProviderId>) -> Result<()> {
     match step {
         Step::Unbind(provider) => {
             let module = registry::module_of(provider);
-            remove(provider, dependents)?;
+            remove(provider, dependents, leaving)?;
             registry::set_state(provider, module.as_deref(), DeviceState::Released);
         }
         Step::Unload(name) => {
@@ -119,13 +117,16 @@ fn perform(step: Step, dependents: Dependents) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Busy`] when somebody doesn't let go of it; then it goes on.
-fn remove(provider: ProviderId, dependents: Dependents) -> Result<()> {
+fn remove(provider: ProviderId, dependents: Dependents, leaving: &mut Vec<ProviderId>) -> Result<()> {
     // First nobody gets in any more, then those inside leave, then the object ends.
     interrupt::deactivate(provider);
     let mut withdrawn = registry::withdraw(provider);
     if withdrawn.is_err() && dependents == Dependents::Stop {
-        stop_keepers(provider)?;
-        withdrawn = registry::withdraw(provider);
+        leaving.push(provider);
+        let stopped = stop_keepers(provider, leaving);
+        leaving.pop();
+        // Nobody is left who could let go of it when those who keep it can't go either.
+        withdrawn = stopped.and_then(|()| registry::withdraw(provider));
     }
     let object = match withdrawn {
         Ok(object) => object,
@@ -145,11 +146,15 @@ fn remove(provider: ProviderId, dependents: Dependents) -> Result<()> {
 }
 
 /// Removes the modules that keep what runs behind a provider borrowed.
-fn stop_keepers(provider: ProviderId) -> Result<()> {
+fn stop_keepers(provider: ProviderId, leaving: &mut Vec<ProviderId>) -> Result<()> {
     let mut plan = Vec::new();
     for module in registry::keepers(provider).into_iter().flatten() {
         plan_module(&module, &mut plan);
     }
     check("", &plan, Dependents::Stop)?;
-    plan.into_iter().try_for_each(|step| perform(step, Dependents::Stop))
+    let waits = |step: &Step| matches!(step, Step::Unbind(other) if leaving.contains(other));
+    if plan.is_empty() || plan.iter().any(waits) {
+        return Err(Error::Busy(format!("{} is kept by what has to go with it", registry::name(provider))));
+    }
+    plan.into_iter().try_for_each(|step| perform(step, Dependents::Stop, leaving))
 }

@@ -7,6 +7,7 @@ use crate::memory::layout::PAGE_SIZE;
 use crate::memory::space::{ModuleSpace, Pages, Permission};
 use crate::processor::cache;
 use crate::{thread, time};
+use abi::sync::Lock;
 use abi::system::{Assignment, LoadReport, LoadStep};
 use abi::time::Instant;
 use abi::{MODULE_SYMBOL, Module};
@@ -21,16 +22,12 @@ use module_signature::split;
 use stamp::Stamp;
 use stamp::description::{self, Description};
 
-/// Loads the module `name`. Those that it depends on are loaded first; `chain` names the modules that wait for this one.
+/// Loads the module `name`, up to where its own code would run. Those that it depends on are loaded first; `chain` names
+/// the modules that wait for this one.
 ///
 /// # Errors
 /// When there is no such module, or it is refused.
-pub fn load(
-    machine: &Machine,
-    name: &str,
-    parameters: &[Assignment],
-    chain: &mut Vec<String>,
-) -> Result<Loaded, Reason> {
+pub fn load(machine: &Machine, name: &str, chain: &mut Vec<String>) -> Result<Loaded, Reason> {
     let mut stopwatch = Stopwatch::new();
     let bytes = machine.file(&path(name)).ok_or(Reason::NotFound)?;
     let trust::Object { bytes: object, version } = trust::check(machine, name, bytes)?;
@@ -73,16 +70,6 @@ pub fn load(
     // SAFETY: a module with this kernel's stamp defines the symbol with this type (`abi::module!`); its size, place
     // and alignment were checked. It stays mapped as long as `Loaded` lives, which whoever uses it keeps alive.
     let module = unsafe { &*(root as *const Module) };
-    thread::guarded(|| set_parameters(machine, name, module, parameters))
-        .map_err(|message| Reason::Error(abi::Error::Panicked(message)))??;
-    for initializer in linked.initializers() {
-        // SAFETY: the module's own list of functions to run once before any other, as its object format defines it, and
-        // they are in its code; the stamp says that the build that made it is this kernel's.
-        unsafe { core::mem::transmute::<usize, extern "C" fn()>(*initializer as usize)() }
-    }
-    stopwatch.lap("start");
-
-    trust::note_version(own_name, version);
     let (figures, used) = (linked.figures(), linked.used());
     let report = LoadReport {
         file: bytes.len(),
@@ -97,9 +84,10 @@ pub fn load(
         offset_table_entries: figures.offset_table_entries,
         steps: stopwatch.steps,
     };
-    log::debug!("{name}: {report}");
     Ok(Loaded {
         name: name.to_owned(),
+        own_name: own_name.to_owned(),
+        version,
         place: memory.space.place(),
         text,
         eh_frame,
@@ -107,9 +95,35 @@ pub fn load(
         needs,
         exports,
         interface,
-        report,
+        initializers: linked.initializers().to_vec(),
+        report: Lock::new(report),
         _memory: memory,
     })
+}
+
+/// Sets a module's parameters, first from `bootargs` and then from `parameters`, and runs its initializers.
+///
+/// # Errors
+/// When a parameter is wrong, or its code panics.
+pub fn start(machine: &Machine, loaded: &Loaded, parameters: &[Assignment]) -> Result<(), Reason> {
+    let mut stopwatch = Stopwatch::new();
+    let started = thread::guarded(|| {
+        set_parameters(machine, &loaded.name, loaded.module, parameters)?;
+        for initializer in &loaded.initializers {
+            // SAFETY: the module's own list of functions to run once before any other, as its object format defines it,
+            // and they are in its code; the stamp says that the build that made it is this kernel's.
+            unsafe { core::mem::transmute::<usize, extern "C-unwind" fn()>(*initializer as usize)() }
+        }
+        Ok(())
+    });
+    started.map_err(|message| Reason::Error(abi::Error::Panicked(message)))??;
+    stopwatch.lap("start");
+    trust::note_version(&loaded.own_name, loaded.version);
+    let mut report = loaded.report.lock();
+    report.steps.append(&mut stopwatch.steps);
+    let report = report.clone();
+    log::debug!("{}: {report}", loaded.name);
+    Ok(())
 }
 
 /// Measures the steps of loading.

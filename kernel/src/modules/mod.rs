@@ -5,7 +5,7 @@ mod refused;
 mod trust;
 
 use crate::machine::{self, Machine};
-use crate::registry;
+use crate::{registry, thread};
 use abi::Module;
 use abi::sync::Lock;
 use abi::system::{Assignment, LoadReport, ModuleStatus};
@@ -29,6 +29,10 @@ pub use trust::Policy;
 /// A module that is loaded. Dropped last of all that refers to it.
 pub struct Loaded {
     name: String,
+    /// What it calls itself, which its signature covers.
+    own_name: String,
+    /// Which version of that it is, if a signature vouches for it.
+    version: Option<u64>,
     place: Range<usize>,
     text: Range<usize>,
     eh_frame: usize,
@@ -39,7 +43,9 @@ pub struct Loaded {
     exports: HashMap<String, u64>,
     /// For a library, the hash of what others are compiled against.
     interface: Option<&'static str>,
-    report: LoadReport,
+    /// The functions to call before any other.
+    initializers: Vec<u64>,
+    report: Lock<LoadReport>,
     _memory: Memory,
 }
 
@@ -54,6 +60,9 @@ impl Loaded {
         &self.module.entry
     }
 }
+
+/// How many modules may wait for each other to be loaded: each takes some 3 KiB of the stack meanwhile.
+pub const DEEPEST: usize = 12;
 
 /// All that are loaded, in the order of loading.
 static LOADED: Lock<Vec<Arc<Loaded>>> = Lock::new(Vec::new());
@@ -79,14 +88,24 @@ pub fn get(machine: &Machine, name: &str, parameters: &[Assignment]) -> Result<A
     if let Some(loaded) = find(name) {
         return Ok(loaded);
     }
-    let before = LOADED.lock().len();
+    let before = count();
     let result = load(machine, name, parameters, &mut Vec::new());
     if result.is_err() {
-        // What was loaded for its sake alone.
-        let others: Vec<_> = LOADED.lock().drain(before..).rev().collect();
-        drop(others);
+        unload_latest(before);
     }
     result
+}
+
+/// How many modules are loaded.
+pub fn count() -> usize {
+    LOADED.lock().len()
+}
+
+/// Takes all modules out of memory but the first `count`: what was loaded for the sake of one that is of no use.
+pub fn unload_latest(count: usize) {
+    let others: Vec<_> = LOADED.lock().drain(count..).rev().collect();
+    others.iter().for_each(|module| thread::stop_module(&module.name));
+    drop(others);
 }
 
 fn load(
@@ -96,10 +115,16 @@ fn load(
     chain: &mut Vec<String>,
 ) -> Result<Arc<Loaded>, Refused> {
     chain.push(name.to_owned());
-    let loaded = load::load(machine, name, parameters, chain).map_err(|reason| Refused::new(name, reason))?;
+    let loaded = load::load(machine, name, chain).map_err(|reason| Refused::new(name, reason))?;
     chain.pop();
     let loaded = Arc::new(loaded);
+    // Before its code runs: who unwinds it, or starts a thread of it, looks it up.
     LOADED.lock().push(loaded.clone());
+    if let Err(reason) = load::start(machine, &loaded, parameters) {
+        thread::stop_module(name);
+        unload(name);
+        return Err(Refused::new(name, reason));
+    }
     Ok(loaded)
 }
 
@@ -111,6 +136,9 @@ fn require(machine: &Machine, name: &str, chain: &mut Vec<String>) -> Result<Arc
     if let Some(start) = chain.iter().position(|waiting| waiting == name) {
         let circle = chain.iter().skip(start).cloned().chain([name.to_owned()]);
         return Err(Reason::Cycle(circle.collect()));
+    }
+    if chain.len() == DEEPEST {
+        return Err(Reason::TooDeep);
     }
     load(machine, name, &[], chain).map_err(Reason::Dependency)
 }
@@ -170,7 +198,7 @@ pub fn status() -> Vec<ModuleStatus> {
         text: loaded.text.start,
         needed_by: users_of(&loaded.name),
         drives: registry::of_module(&loaded.name).into_iter().map(registry::name).collect(),
-        report: loaded.report.clone(),
+        report: loaded.report.lock().clone(),
     };
     loaded.iter().map(status).collect()
 }

@@ -44,6 +44,8 @@ pub enum Reason {
     NoEntry,
     /// It depends on modules that depend on it: the names, from one to the same again.
     Cycle(Vec<String>),
+    /// Too many modules wait for this one.
+    TooDeep,
     /// A module that it depends on can't be loaded.
     Dependency(Refused),
     /// A module that it depends on is no library.
@@ -109,6 +111,9 @@ impl fmt::Display for Reason {
                 write!(formatter, "it defines no {MODULE_SYMBOL}, as abi::driver!, abi::service! and abi::library! do")
             }
             Self::Cycle(names) => write!(formatter, "its dependencies lead back to it: {}", names.join(" -> ")),
+            Self::TooDeep => {
+                write!(formatter, "it is the end of a chain of more than {} dependencies", super::DEEPEST)
+            }
             Self::Dependency(refused) => write!(formatter, "it depends on a module that can't be loaded: {refused}"),
             Self::NoLibrary(name) => write!(formatter, "it depends on module {name}, which is no library"),
             Self::OtherLibrary { name, item } => {

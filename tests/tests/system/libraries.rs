@@ -15,7 +15,7 @@ fn archive() -> Initramfs {
 }
 
 /// An object that says more of itself.
-fn with_information(object: &[u8], text: &str) -> Vec<u8> {
+pub fn with_information(object: &[u8], text: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("module.o"), object).expect("it can be written to");
@@ -84,7 +84,7 @@ fn dependencies_that_cannot_be_met() {
     let user = test_module("test-user");
     let information = String::from_utf8_lossy(&user).into_owned();
     let (_, after) = information.split_once("depends=test-library ").expect("it depends on it");
-    let hash = &after[..32];
+    let hash = &after[..64];
     let other: String = hash.chars().rev().collect();
     let circle = with_information(&test_module("test-library"), &format!("depends=test-user {hash}\0"));
     let archive = archive()

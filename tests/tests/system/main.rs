@@ -11,6 +11,7 @@ mod network;
 mod outside;
 mod shell;
 mod signatures;
+mod unruly;
 
 use tests::Setup;
 
