@@ -11,17 +11,17 @@
 //!   once failed is added there, under a name that says what it is.
 //! - [`Target::real_inputs`] finds what the build and the machine have: modules, archives, device trees.
 //! - `./x fuzz NAME` looks for more with libFuzzer (`src/bin/coverage.rs`), guided by which code an input reaches, and
-//!   keeps them in `target/fuzz/NAME`. Where libFuzzer can't be built, [`search`] takes its place, as it does in
-//!   `./x test`: mutants of the others, without guidance but always the same.
+//!   keeps them in `target/fuzz/NAME`. Where libFuzzer can't be built, and in `./x test`, the place is taken by a
+//!   [`mutant`] of the others after another: without guidance, but always the same.
 
 pub mod heap;
 mod mutation;
 mod real;
-mod search;
+mod runner;
 mod target;
 mod targets;
 
 pub use mutation::{Input, mutant};
-pub use search::{Counts, search};
+pub use runner::{Counts, run_all};
 pub use target::{TIME_LIMIT, Target};
 pub use targets::TARGETS;

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fuzz::{Input, TARGETS, Target, search};
+use fuzz::{Input, TARGETS, Target, mutant, run_all};
 
 /// The size of the largest inputs to start from, in bytes: many small ones lead libFuzzer further than few large ones.
 const LARGEST_SEED: usize = 32 << 10;
@@ -52,7 +52,8 @@ fn list() {
 fn replay(target: &Target, files: &[&str]) -> Result<(), Box<dyn Error>> {
     for file in files {
         let input = fs::read(file).map_err(|error| format!("cannot read {file}: {error}"))?;
-        println!("{file}: {}", if target.run(&input) { "accepted" } else { "refused" });
+        let counts = run_all(target, [input]);
+        println!("{file}: {}", if counts.accepted == 1 { "accepted" } else { "refused" });
     }
     Ok(())
 }
@@ -61,7 +62,8 @@ fn mutate(target: &Target, duration: Duration) -> Result<(), Box<dyn Error>> {
     let corpus = target.corpus()?.into_iter().map(|(_, bytes)| bytes);
     let inputs: Vec<_> = corpus.chain(real_inputs(target)).map(|bytes| Input::new(target, bytes)).collect();
     let start = Instant::now();
-    let counts = search(target, &inputs, |_| start.elapsed() < duration);
+    let mutants = (0..).map(|number| mutant(&inputs, number)).take_while(|_| start.elapsed() < duration);
+    let counts = run_all(target, mutants);
     println!("{}: {} mutants of {} inputs, {} accepted", target.name, counts.inputs, inputs.len(), counts.accepted);
     Ok(())
 }

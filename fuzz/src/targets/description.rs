@@ -33,11 +33,11 @@ fn check(input: &[u8]) -> bool {
     let kernel = texts.next().unwrap_or(module);
     let (Some(module), Some(kernel)) = (parse(module), parse(kernel)) else { return is_packed };
 
-    heap::within(64 * LARGEST, || {
+    // A sentence may repeat a line of each side, and there are descriptions of one line.
+    heap::within(16 * LARGEST, || {
         assert!(module.differences(&kernel).all(|difference| !difference.to_string().is_empty()));
     });
     assert_eq!(module.differences(&module).count(), 0);
-    assert_eq!(module == kernel, module.differences(&kernel).next().is_none(), "only the same are in lockstep");
     true
 }
 

@@ -2,7 +2,9 @@
 //!
 //! The bytes come from firmware and are not trusted: nothing here panics, recurses or allocates more than a small
 //! multiple of their size. [`Tree::parse`] walks them once and keeps an index of nodes, properties and phandles;
-//! everything else is looked up there. Terms and rules are those of the Devicetree Specification v0.4.
+//! everything else is looked up there. Lists on the way to the processor (`ranges`, `dma-ranges`, interrupt maps) may be
+//! no longer than any machine needs, for they are read again for each device. Terms and rules are those of the
+//! Devicetree Specification v0.4.
 //!
 //! A tree with a broken node is still a tree. Damage to the structure costs the node that it is in
 //! ([`Node::damage`]), and a property that makes no sense costs the answer that needs it; both come with an [`Error`]
