@@ -105,5 +105,6 @@ mod tests {
         let result = catch_unwind(|| run_all(&TARGET, inputs));
         assert!(result.is_err());
         assert_eq!(fs::read(TARGET.failure()).expect("the failure"), b"not \xff");
+        fs::remove_file(TARGET.failure()).expect("it can be removed");
     }
 }
