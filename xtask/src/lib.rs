@@ -47,7 +47,14 @@ usage: ./x COMMAND
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    match run() {
+    with_arguments(run)
+}
+
+/// Runs a program with its arguments, and tells of its failure.
+fn with_arguments(run: impl FnOnce(&[&str]) -> Result<()>) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -56,10 +63,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments.as_slice() {
+fn run(arguments: &[&str]) -> Result<()> {
+    match arguments {
         ["build"] => build::build(&Workspace::find()?).map(|_| ()),
         ["run", options @ ..] => {
             let (board, more) = run_options(options)?;

@@ -24,19 +24,11 @@ usage: lockstep-sdk build [--key FILE] [FOLDER]
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    crate::with_arguments(run)
 }
 
-fn run() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments.as_slice() {
+fn run(arguments: &[&str]) -> Result<()> {
+    match arguments {
         ["build", rest @ ..] => {
             let (key, rest) = match rest {
                 ["--key", key, rest @ ..] | [rest @ .., "--key", key] => (Some(Key::from_file(Path::new(key))?), rest),
