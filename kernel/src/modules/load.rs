@@ -119,10 +119,12 @@ pub fn start(machine: &Machine, loaded: &Loaded, parameters: &[Assignment]) -> R
     started.map_err(|message| Reason::Error(abi::Error::Panicked(message)))??;
     stopwatch.lap("start");
     trust::note_version(&loaded.own_name, loaded.version);
-    let mut report = loaded.report.lock();
-    report.steps.append(&mut stopwatch.steps);
-    let report = report.clone();
-    log::debug!("{}: {report}", loaded.name);
+    loaded.report.lock().steps.append(&mut stopwatch.steps);
+    if log::log_enabled!(log::Level::Debug) {
+        // Not held while the console is written to.
+        let report = loaded.report.lock().clone();
+        log::debug!("{}: {report}", loaded.name);
+    }
     Ok(())
 }
 
