@@ -108,6 +108,7 @@ pub fn unload_latest(count: usize) {
     drop(others);
 }
 
+/// Loads a module and those that it depends on. What an error leaves loaded is for [`get`] to unload.
 fn load(
     machine: &Machine,
     name: &str,
@@ -120,11 +121,7 @@ fn load(
     let loaded = Arc::new(loaded);
     // Before its code runs: who unwinds it, or starts a thread of it, looks it up.
     LOADED.lock().push(loaded.clone());
-    if let Err(reason) = load::start(machine, &loaded, parameters) {
-        thread::stop_module(name);
-        unload(name);
-        return Err(Refused::new(name, reason));
-    }
+    load::start(machine, &loaded, parameters).map_err(|reason| Refused::new(name, reason))?;
     Ok(loaded)
 }
 
