@@ -55,8 +55,10 @@ impl Machine {
 
     /// The name of the module that somebody means: with dashes or underscores, as its file has them.
     pub fn module_name(&self, name: &str) -> String {
-        let mut modules = self.modules().into_iter();
-        modules.find(|module| are_alike(module, name)).unwrap_or_else(|| name.to_owned())
+        let modules = self.modules();
+        let exact = modules.iter().find(|module| *module == name);
+        let alike = || modules.iter().find(|module| are_alike(module, name));
+        exact.or_else(alike).map_or_else(|| name.to_owned(), Clone::clone)
     }
 
     /// The parameters of a module among the arguments: names and values of `MODULE.name=value`, or of a bare

@@ -143,6 +143,18 @@ fn parameters() {
     machine.expect(&device[3], "parameter mtu is \"much\", expected a whole number from 68 to 65535");
 }
 
+/// A name that is there as it is written means that module, also beside one that differs by a dash.
+#[test]
+fn names_that_differ_by_a_dash() {
+    let shipped = Initramfs::shipped();
+    let clock = shipped.module("arm-pl031").to_owned();
+    let mut machine = plain().initramfs(&shipped.with_module("arm_pl031", clock)).boot();
+    assert_eq!(machine.command("insmod arm_pl031"), "");
+    assert_eq!(machine.row("lsmod", "arm_pl031").len(), 3);
+    assert_eq!(machine.command("rmmod arm_pl031"), "");
+    assert_eq!(machine.row("lsmod", "arm-pl031").len(), 4);
+}
+
 /// What loading took is told in full on demand.
 #[test]
 fn load_reports() {
