@@ -60,6 +60,7 @@ pub struct Contract {
 
 /// Starts the system. Runs on the boot stack, with the boot tables, interrupts masked; becomes the idle thread.
 pub fn main(handover: Handover) -> ! {
+    processor::initialise(0);
     processor::exceptions::install();
     memory::layout::set_image_physical(handover.image_physical);
     // SAFETY: first thing, and only here.

@@ -3,9 +3,12 @@
 pub mod cache;
 pub mod context;
 pub mod exceptions;
+mod local;
 
 use aarch64_cpu::registers::{MIDR_EL1, MPIDR_EL1, Readable};
 use abi::sync::InterruptsMasked;
+
+pub use local::{MOST, index, initialise};
 
 core::arch::global_asm!(include_str!("bytes.s"));
 
