@@ -25,14 +25,23 @@ macro_rules! classes {
             impl Published for dyn $trait {
                 const CLASS: Class = Class::$name;
 
-                fn from_interface<'a>(interface: Interface<'a>) -> Option<&'a Self> {
-                    match interface {
-                        Interface::$name(object) => Some(object),
-                        _ => None,
-                    }
+                unsafe fn from_parts<'a>(parts: [usize; 2]) -> &'a Self {
+                    // SAFETY: the caller's obligation; a reference to a trait object is these two words.
+                    unsafe { core::mem::transmute(parts) }
                 }
             }
         )+
+
+        impl Interface<'_> {
+            /// The object's address and that of its vtable.
+            #[doc(hidden)]
+            pub fn parts(&self) -> [usize; 2] {
+                match self {
+                    // SAFETY: a reference to a trait object is two words, of which these are the values.
+                    $(Self::$name(object) => unsafe { core::mem::transmute::<&(dyn $trait + 'static), [usize; 2]>(*object) },)+
+                }
+            }
+        }
     };
 }
 
@@ -41,8 +50,12 @@ pub trait Published: Send + Sync + 'static {
     /// Its class.
     const CLASS: Class;
 
-    /// The trait object within `interface`, if it is of this class.
-    fn from_interface<'a>(interface: Interface<'a>) -> Option<&'a Self>;
+    /// The trait object that consists of these [`parts`](Interface::parts).
+    ///
+    /// # Safety
+    /// They must be those of an interface of this class, and the object must live for `'a`.
+    #[doc(hidden)]
+    unsafe fn from_parts<'a>(parts: [usize; 2]) -> &'a Self;
 }
 
 classes! {

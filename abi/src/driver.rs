@@ -1,5 +1,6 @@
 //! What a module is: a driver, a service or a library, and its declaration.
 
+use crate::interrupt::Served;
 use crate::parameter::Settable;
 use crate::{Class, Interface, Node, Resources, Result};
 use alloc::boxed::Box;
@@ -17,11 +18,19 @@ pub trait Driver: Provides + Send + Sync {
     where
         Self: Sized;
 
-    /// Serves interrupt number `index` of the node, in interrupt context: it must be short and can't wait.
+    /// Serves interrupt number `index` of the node, on a thread that does nothing else: it may wait and be preempted. The
+    /// line is silent meanwhile.
     ///
     /// Called for interrupts that `probe` took with [`Resources::interrupt`], from the moment that `probe` succeeded.
     fn interrupt(&self, index: usize) {
         let _ = index;
+    }
+
+    /// Serves interrupt number `index` at once, in interrupt context, or says that [`interrupt`](Self::interrupt) is to do
+    /// that. For where latency counts: it must be short, and a wait in it is a failure.
+    fn interrupt_now(&self, index: usize) -> Served {
+        let _ = index;
+        Served::OnThread
     }
 }
 

@@ -38,8 +38,10 @@ pub enum Error {
     Stopping,
     /// The time allowed ran out before anything happened.
     TimedOut,
-    /// The module panicked, with this message.
-    Panicked(String),
+    /// The module that was called failed: what happened.
+    Failed(String),
+    /// The module that provides this has failed and is being started again.
+    Restarting,
 }
 
 impl fmt::Display for Error {
@@ -55,7 +57,8 @@ impl fmt::Display for Error {
             Self::Gone => formatter.write_str("the module or device that provided this is gone"),
             Self::Stopping => formatter.write_str("the module is being removed"),
             Self::TimedOut => formatter.write_str("timed out"),
-            Self::Panicked(message) => write!(formatter, "the module panicked: {message}"),
+            Self::Failed(what) => write!(formatter, "the module failed: {what}"),
+            Self::Restarting => formatter.write_str("the module has failed and is being started again"),
         }
     }
 }

@@ -38,6 +38,51 @@ pub struct Line {
     pub trigger: Trigger,
 }
 
+/// How soon a line has to interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// When nothing else is being served.
+    Normal,
+    /// Even while a line of normal urgency is being served.
+    High,
+}
+
+/// The name of a processor: the affinity fields of its MPIDR_EL1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessorId(u64);
+
+impl ProcessorId {
+    /// From MPIDR.
+    pub fn from_mpidr(mpidr: u64) -> Self {
+        Self(mpidr)
+    }
+}
+
+/// Temporary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A line.
+    Line(u32),
+    /// Another processor.
+    Signal,
+}
+
+/// Temporary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Why.
+    pub cause: Cause,
+}
+
+/// What has become of an interrupt, see [`Driver::interrupt_now`](crate::Driver::interrupt_now).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Nothing is left to do.
+    Done,
+    /// The rest is for [`Driver::interrupt`](crate::Driver::interrupt).
+    OnThread,
+}
+
 /// A controller that collects the interrupt lines of many devices.
 ///
 /// The kernel calls [`acknowledge`](Self::acknowledge) and [`end`](Self::end) in interrupt context.
@@ -52,14 +97,24 @@ pub trait InterruptController: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a line that the controller hasn't got.
-    fn enable(&self, line: Line) -> Result<()>;
+    fn enable(&self, line: Line, urgency: Urgency) -> Result<()>;
+    /// Temporary.
+    ///
+    /// # Errors
+    /// None.
+    fn start_processor(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Temporary.
+    fn signal(&self, _processor: ProcessorId) {}
+
 
     /// Silences the line.
     fn disable(&self, number: u32);
 
     /// Takes the most urgent pending line, or none when the interrupt was spurious. Each is ended with [`end`](Self::end).
-    fn acknowledge(&self) -> Option<u32>;
+    fn acknowledge(&self) -> Option<Acknowledged>;
 
     /// Says that the line acknowledged before has been served.
-    fn end(&self, number: u32);
+    fn end(&self, acknowledged: Acknowledged);
 }

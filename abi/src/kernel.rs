@@ -7,13 +7,16 @@
 use crate::dma::DmaBuffer;
 use crate::event::{Signal, Wake};
 use crate::registry::ProviderId;
+use crate::running::{Block, Publication};
 use crate::system::{Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+use crate::thread::Priority;
 use crate::time::Instant;
-use crate::{Class, Interface, Result};
+use crate::{Class, Error, Result};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
 
 /// Registers that the kernel has mapped.
 #[derive(Debug)]
@@ -75,22 +78,32 @@ pub mod exports {
     pub use crate::dma::DmaBuffer;
     pub use crate::event::{Signal, Wake};
     pub use crate::registry::ProviderId;
+    pub use crate::running::{Block, Publication};
     pub use crate::system::{Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+    pub use crate::thread::Priority;
     pub use crate::time::Instant;
-    pub use crate::{Class, Interface, Result};
+    pub use crate::{Class, Error, Result};
     pub use alloc::boxed::Box;
     pub use alloc::string::String;
     pub use alloc::vec::Vec;
     pub use core::ptr::NonNull;
+    pub use core::sync::atomic::AtomicU32;
 }
 
 kernel_functions! { $
-    /// Keeps `provider` alive and returns its interface of `class`. The reference is valid until [`release`].
-    [unsafe] fn acquire = lockstep_acquire(provider: ProviderId, class: Class) -> Result<Interface<'static>>;
-    /// Ends one [`acquire`] of `provider`.
-    [unsafe] fn release = lockstep_release(provider: ProviderId);
-    /// All that publish under `class`.
-    [safe] fn providers = lockstep_providers(class: Class) -> Vec<ProviderId>;
+    /// Where all that publish under `class` do so.
+    [safe] fn publications = lockstep_publications(class: Class) -> Vec<&'static Publication>;
+    /// Why nothing is published there.
+    [safe] fn absent = lockstep_absent(publication: &'static Publication) -> Error;
+    /// Waits until something is published there again.
+    [safe] fn await_provider = lockstep_await_provider(publication: &'static Publication) -> Result<()>;
+    /// What a call of `publication` ended with that unwound with `exception`. Goes on unwinding when that is no failure of the
+    /// provider's.
+    [safe] fn caught = lockstep_caught(exception: *mut u8, publication: &'static Publication) -> Error;
+    /// Does what waited for the last lock to be let go of.
+    [safe] fn unmasked = lockstep_unmasked();
+    /// The running thread's block, where no register holds it.
+    [safe] fn block = lockstep_block() -> &'static Block;
     /// The node's path or the service's name.
     [safe] fn provider_name = lockstep_provider_name(provider: ProviderId) -> String;
     /// Raises `signal` when what is published under `class` changes.
@@ -124,7 +137,11 @@ kernel_functions! { $
     /// Waits for a moment.
     [safe] fn sleep_until = lockstep_sleep_until(deadline: Instant) -> Result<()>;
     /// Starts a thread of the calling module.
-    [safe] fn thread_spawn = lockstep_thread_spawn(name: &str, body: Box<dyn FnOnce() + Send>) -> Result<()>;
+    [safe] fn thread_spawn = lockstep_thread_spawn(name: &str, priority: Priority, body: Box<dyn FnOnce() + Send>) -> Result<()>;
+    /// Waits for a [`Mutex`](crate::sync::Mutex) unless its word has changed since it was `seen`.
+    [safe] fn mutex_wait = lockstep_mutex_wait(word: &AtomicU32, seen: u32) -> Result<()>;
+    /// Wakes the most urgent of those who wait for a [`Mutex`](crate::sync::Mutex) that has been let go of.
+    [safe] fn mutex_wake = lockstep_mutex_wake(word: &AtomicU32);
     /// Lets other threads run.
     [safe] fn thread_yield = lockstep_thread_yield();
 

@@ -13,8 +13,8 @@
 //! buffers: never a reference that outlives the call, and never a `&'static str` of a module, whose text goes away with
 //! it. That is what leaves room for a module to run in an address space of its own behind a proxy of the same trait.
 #![no_std]
-#![feature(allow_internal_unsafe)]
-#![allow(internal_features, reason = "`driver!` must expand in crates that forbid unsafe code")]
+#![feature(allow_internal_unsafe, core_intrinsics)]
+#![allow(internal_features, reason = "`driver!` must expand in crates that forbid unsafe code, and `Handle::call` catches")]
 
 extern crate alloc;
 
@@ -38,6 +38,8 @@ pub mod power;
 pub mod registers;
 pub mod registry;
 mod resources;
+#[doc(hidden)]
+pub mod running;
 pub mod sync;
 pub mod system;
 pub mod thread;
@@ -48,7 +50,9 @@ pub use driver::{Driver, Provides, Service};
 #[doc(hidden)]
 pub use driver::{Entry, MODULE_SYMBOL, Module, boxed_driver, boxed_service, text_bytes};
 pub use error::{Error, Result};
-pub use handle::{Guard, Handle};
+pub use handle::Handle;
+#[doc(hidden)]
+pub use handle::enter;
 pub use log;
 pub use node::{Node, Property};
 pub use resources::Resources;
@@ -63,13 +67,13 @@ pub mod prelude {
     pub use crate::dma::{Dma, DmaBuffer};
     pub use crate::event::{Event, Signal, Wake};
     pub use crate::internet::Internet;
-    pub use crate::interrupt::{Interrupt, InterruptController};
+    pub use crate::interrupt::{Interrupt, InterruptController, Served};
     pub use crate::network::NetworkDevice;
     pub use crate::power::Power;
     pub use crate::registers::{ReadOnly, ReadWrite, Registers, WriteOnly};
-    pub use crate::sync::Lock;
+    pub use crate::sync::{Lock, Mutex};
     pub use crate::time::Instant;
-    pub use crate::{Driver, Error, Guard, Handle, Node, Resources, Result, Service};
+    pub use crate::{Driver, Error, Handle, Node, Resources, Result, Service};
     pub use alloc::borrow::ToOwned;
     pub use alloc::boxed::Box;
     pub use alloc::format;

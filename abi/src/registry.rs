@@ -28,9 +28,10 @@ impl ProviderId {
     }
 }
 
-/// Everything that is published under the class of `T` at this moment, in the order of the device tree.
+/// Everything that is published under the class of `T` at this moment or will be once its module has been started again
+/// after a failure, in the order of the device tree.
 pub fn all<T: Published + ?Sized>() -> Vec<Handle<T>> {
-    kernel::providers(T::CLASS).into_iter().map(Handle::new).collect()
+    kernel::publications(T::CLASS).into_iter().map(Handle::new).collect()
 }
 
 /// The first of [`all`].

@@ -1,5 +1,6 @@
 //! The system as a whole: its modules, devices, memory and log. For the shell and the like.
 
+use crate::registry::ProviderId;
 use crate::{Result, kernel};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -138,6 +139,17 @@ pub struct MemoryStatus {
     pub dma: u64,
     /// What is free.
     pub free: u64,
+}
+
+/// How often a line has interrupted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterruptStatus {
+    /// The controller's number for it.
+    pub line: u32,
+    /// How often.
+    pub count: u64,
+    /// Whose it is; none for the kernel's timer.
+    pub device: Option<ProviderId>,
 }
 
 /// A line of the kernel's log.

@@ -11,7 +11,29 @@ use alloc::boxed::Box;
 /// # Errors
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
-    kernel::thread_spawn(name, Box::new(body))
+    spawn_with_priority(name, Priority::Normal, body)
+}
+
+/// Starts a thread as [`spawn`] does, more or less urgent than others.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_with_priority(name: &str, priority: Priority, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    kernel::thread_spawn(name, priority, Box::new(body))
+}
+
+/// How urgent a thread is. One that is ready runs before all that are less urgent, and takes turns with its equals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Priority {
+    /// For work that nobody waits for.
+    Low,
+    /// For most.
+    Normal,
+    /// For protocols and others whose delay is felt everywhere.
+    High,
+    /// For serving interrupts.
+    Urgent,
 }
 
 /// Lets other threads that are ready run.

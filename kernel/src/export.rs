@@ -1,8 +1,7 @@
 //! The kernel as modules see it: the functions that `abi::kernel` declares.
 
-use crate::registry::Borrowed;
-use crate::{binding, log, machine, memory, modules, registry, resources, thread, time};
-use abi::Error;
+use crate::thread::event;
+use crate::{binding, log, machine, memory, modules, registry, resources, supervision, thread, time};
 use abi::kernel::Kernel;
 use abi::kernel::exports::*;
 use alloc::borrow::ToOwned;
@@ -14,18 +13,28 @@ abi::export_kernel!(Exports);
 
 // SAFETY: each function does what its declaration in `abi::kernel` says.
 unsafe impl Kernel for Exports {
-    unsafe fn acquire(provider: ProviderId, class: Class) -> Result<Interface<'static>> {
-        // SAFETY: the caller doesn't use the reference after `release`.
-        unsafe { Borrowed::new(provider)?.keep(class) }
+    unsafe fn publications(class: Class) -> Vec<&'static Publication> {
+        registry::publications(class)
     }
 
-    unsafe fn release(provider: ProviderId) {
-        // SAFETY: the caller does so once for each `acquire`.
-        unsafe { registry::release(provider) }
+    unsafe fn absent(publication: &'static Publication) -> Error {
+        registry::absent(publication.provider)
     }
 
-    unsafe fn providers(class: Class) -> Vec<ProviderId> {
-        registry::providers(class)
+    unsafe fn await_provider(publication: &'static Publication) -> Result<()> {
+        registry::await_provider(publication)
+    }
+
+    unsafe fn caught(exception: *mut u8, publication: &'static Publication) -> Error {
+        supervision::caught(exception, publication)
+    }
+
+    unsafe fn unmasked() {
+        thread::unmasked();
+    }
+
+    unsafe fn block() -> &'static Block {
+        abi::running::block()
     }
 
     unsafe fn provider_name(provider: ProviderId) -> String {
@@ -67,19 +76,19 @@ unsafe impl Kernel for Exports {
     }
 
     unsafe fn event_create() -> Result<Signal> {
-        Ok(thread::event_create())
+        event::create()
     }
 
     unsafe fn event_destroy(signal: Signal) {
-        thread::event_destroy(signal);
+        event::destroy(signal);
     }
 
     unsafe fn event_raise(signal: Signal) {
-        thread::event_raise(signal);
+        event::raise(signal);
     }
 
     unsafe fn event_wait(signal: Signal, deadline: Option<Instant>) -> Result<Wake> {
-        thread::event_wait(signal, deadline)
+        event::wait(signal, deadline)
     }
 
     unsafe fn time_now() -> Instant {
@@ -90,8 +99,16 @@ unsafe impl Kernel for Exports {
         thread::sleep_until(deadline)
     }
 
-    unsafe fn thread_spawn(name: &str, body: Box<dyn FnOnce() + Send>) -> Result<()> {
-        thread::spawn(name, thread::owner(), body)
+    unsafe fn thread_spawn(name: &str, priority: Priority, body: Box<dyn FnOnce() + Send>) -> Result<()> {
+        thread::spawn(name, thread::owner(), priority, body)
+    }
+
+    unsafe fn mutex_wait(word: &AtomicU32, seen: u32) -> Result<()> {
+        thread::mutex::wait(word, seen)
+    }
+
+    unsafe fn mutex_wake(word: &AtomicU32) {
+        thread::mutex::wake(word);
     }
 
     unsafe fn thread_yield() {

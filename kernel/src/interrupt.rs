@@ -1,31 +1,56 @@
 //! Interrupt lines: who is served by which, and passing them on.
 //!
 //! One controller collects all lines for now, the root of the interrupt tree. It is a module like any other.
+//!
+//! An interrupt is taken at once wherever it comes. The kernel's timer and signals are served there and then; a driver's
+//! has to wait while the interrupted thread holds a lock. Drivers' handlers run on a thread of their own, unless
+//! [`Driver::interrupt_now`](abi::Driver::interrupt_now) has done all there is to do.
 
-use crate::registry::{self, Borrowed};
-use crate::thread;
-use abi::interrupt::{InterruptController, Line};
+use crate::processor::{self, HardLock, InterruptsMasked, MOST};
+use crate::registry;
+use crate::thread::{self, event, schedule};
+use abi::event::Signal;
+use abi::interrupt::{Acknowledged, Cause, InterruptController, Line, ProcessorId, Served, Urgency};
 use abi::registry::ProviderId;
+use abi::running::Publication;
 use abi::sync::Lock;
-use abi::{Class, Error, Interface, Result};
+use abi::system::InterruptStatus;
+use abi::thread::Priority;
+use abi::{Class, Error, Handle, Result};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Who serves a line.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Handler {
     /// The kernel's own timer.
     Timer,
-    /// A driver: the node, and the interrupt's number there.
-    Driver { provider: ProviderId, index: usize },
+    /// A driver: the node, where its object is published, and the interrupt's number there.
+    Driver { provider: ProviderId, root: &'static Publication, index: usize },
 }
 
-#[derive(Clone, Copy)]
+impl Handler {
+    /// The timer must get through while a driver's handler runs.
+    fn urgency(self) -> Urgency {
+        match self {
+            Self::Timer => Urgency::High,
+            Self::Driver { .. } => Urgency::Normal,
+        }
+    }
+}
+
 struct Claim {
     line: Line,
     handler: Handler,
     /// Whether the controller lets it through: only once `probe` has succeeded.
     active: bool,
+    /// What wakes the thread that serves it, once there is one.
+    thread: Option<Signal>,
+    /// How often it has interrupted.
+    count: AtomicU64,
 }
 
 struct Table {
@@ -36,30 +61,43 @@ struct Table {
 
 static TABLE: Lock<Table> = Lock::new(Table { controller: None, claims: Vec::new() });
 
-/// Calls the controller; it can't be removed meanwhile.
-fn with_controller<R>(
-    provider: ProviderId,
-    action: impl FnOnce(&(dyn InterruptController + 'static)) -> Result<R>,
-) -> Result<R> {
-    let borrowed = Borrowed::new(provider)?;
-    match borrowed.interface(Class::InterruptController) {
-        Some(Interface::InterruptController(controller)) => action(controller),
-        _ => Err(Error::Deferred(format!("interrupt controller {}", registry::name(provider)))),
-    }
+/// Where the controller is published, while it is in use.
+static CONTROLLER: AtomicPtr<Publication> = AtomicPtr::new(ptr::null_mut());
+
+/// The timer's line; [`NONE`] before it is claimed.
+static TIMER: AtomicU32 = AtomicU32::new(NONE);
+
+/// No line.
+const NONE: u32 = u32::MAX;
+
+/// What each processor has acknowledged and not yet served. Until it is ended no other comes but the timer.
+static DEFERRED: [HardLock<Option<Acknowledged>>; MOST] = [const { HardLock::new(None) }; MOST];
+
+/// The controller in use.
+fn controller() -> Option<Handle<dyn InterruptController>> {
+    // SAFETY: publications are never freed; this one is of the class.
+    unsafe { Some(Handle::from_publication(CONTROLLER.load(Ordering::Acquire).as_ref()?)) }
 }
 
-fn claim(controller: ProviderId, specifier: &[u32], handler: Handler) -> Result<u32> {
-    let line = with_controller(controller, |controller| controller.translate(specifier))?;
+fn claim(provider: ProviderId, specifier: &[u32], handler: Handler) -> Result<u32> {
+    let deferred = || Error::Deferred(format!("interrupt controller {}", registry::name(provider)));
+    let publication = registry::publication(provider, Class::InterruptController).ok_or_else(deferred)?;
+    // SAFETY: it is of the class.
+    let handle: Handle<dyn InterruptController> = unsafe { Handle::from_publication(publication) };
+    let line = handle.call(|controller| controller.translate(specifier))??;
     let mut table = TABLE.lock();
-    if *table.controller.get_or_insert(controller) != controller {
-        return Err(Error::Unsupported(format!("interrupts of a second controller, {}", registry::name(controller))));
+    if *table.controller.get_or_insert(provider) != provider {
+        return Err(Error::Unsupported(format!("interrupts of a second controller, {}", registry::name(provider))));
     }
+    CONTROLLER.store(ptr::from_ref(publication).cast_mut(), Ordering::Release);
     let number = line.number as usize;
     if table.claims.len() <= number {
-        table.claims.resize(number + 1, None);
+        table.claims.resize_with(number + 1, || None);
     }
     match table.claims.get_mut(number) {
-        Some(slot @ None) => *slot = Some(Claim { line, handler, active: false }),
+        Some(slot @ None) => {
+            *slot = Some(Claim { line, handler, active: false, thread: None, count: AtomicU64::new(0) });
+        }
         _ => return Err(Error::Busy(format!("interrupt line {number} is taken"))),
     }
     Ok(line.number)
@@ -71,7 +109,8 @@ fn claim(controller: ProviderId, specifier: &[u32], handler: Handler) -> Result<
 /// [`Error::Deferred`] while the controller isn't bound, [`Error::Invalid`] if it refuses the specifier,
 /// [`Error::Busy`] if the line is taken.
 pub fn claim_for_driver(controller: ProviderId, specifier: &[u32], provider: ProviderId, index: usize) -> Result<u32> {
-    claim(controller, specifier, Handler::Driver { provider, index })
+    let root = registry::root(provider).ok_or(Error::Gone)?;
+    claim(controller, specifier, Handler::Driver { provider, root, index })
 }
 
 /// Takes the timer's interrupt.
@@ -80,18 +119,48 @@ pub fn claim_for_driver(controller: ProviderId, specifier: &[u32], provider: Pro
 /// As [`claim_for_driver`].
 pub fn claim_for_timer(controller: ProviderId, specifier: &[u32]) -> Result<()> {
     let number = claim(controller, specifier, Handler::Timer)?;
-    enable(controller, number)
+    TIMER.store(number, Ordering::Relaxed);
+    enable(number)
 }
 
-fn enable(controller: ProviderId, number: u32) -> Result<()> {
-    let line = match TABLE.lock().claims.get_mut(number as usize) {
+fn enable(number: u32) -> Result<()> {
+    let (line, urgency) = match TABLE.lock().claims.get_mut(number as usize) {
         Some(Some(claim)) => {
             claim.active = true;
-            claim.line
+            (claim.line, claim.handler.urgency())
         }
         _ => return Ok(()),
     };
-    with_controller(controller, |controller| controller.enable(line))
+    controller().ok_or(Error::Gone)?.call(|controller| controller.enable(line, urgency))?
+}
+
+/// Whether there is a controller in use.
+pub fn has_controller() -> bool {
+    TABLE.lock().controller.is_some()
+}
+
+/// Lets the controller, and through it the kernel's timer, interrupt the calling processor, which isn't the one that the
+/// controller was bound on.
+///
+/// # Errors
+/// When there is no controller, or it can't.
+pub fn start_processor() -> Result<()> {
+    let controller = controller().ok_or(Error::Gone)?;
+    controller.call(|controller| controller.start_processor())??;
+    match TIMER.load(Ordering::Relaxed) {
+        NONE => Ok(()),
+        number => enable(number),
+    }
+}
+
+/// Interrupts processor number `index`. What was written before is there for it to see. Does nothing without a
+/// controller or for a processor that hasn't been started.
+pub fn signal(index: usize) {
+    let (Some(processor), Some(controller)) = (processor::identifier_of(index), controller()) else { return };
+    aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::ISHST);
+    // A controller that is gone interrupts nobody.
+    let _ = controller.call(|controller| controller.signal(ProcessorId::from_mpidr(processor)));
+    aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
 }
 
 /// Lets the interrupts that `provider` has taken through.
@@ -99,24 +168,17 @@ fn enable(controller: ProviderId, number: u32) -> Result<()> {
 /// # Errors
 /// When the controller refuses.
 pub fn activate(provider: ProviderId) -> Result<()> {
-    let Some(controller) = TABLE.lock().controller else { return Ok(()) };
-    lines_of(provider).into_iter().try_for_each(|number| enable(controller, number))
+    lines_of(provider).into_iter().try_for_each(enable)
 }
 
 /// Silences the interrupts of `provider`, until [`activate`].
 pub fn deactivate(provider: ProviderId) {
-    let Some(controller) = TABLE.lock().controller else { return };
-    for number in lines_of(provider) {
-        silence(controller, number);
-    }
+    lines_of(provider).into_iter().for_each(silence);
 }
 
-fn silence(controller: ProviderId, number: u32) {
+fn silence(number: u32) {
     // A controller that is gone has nothing to silence.
-    let _ = with_controller(controller, |controller| {
-        controller.disable(number);
-        Ok(())
-    });
+    let _ = controller().map(|controller| controller.call(|controller| controller.disable(number)));
 }
 
 /// The lines that `provider` has taken.
@@ -129,14 +191,19 @@ fn lines_of(provider: ProviderId) -> Vec<u32> {
 /// Gives a line back.
 pub fn release(number: u32) {
     let mut table = TABLE.lock();
-    let controller = table.controller;
     let released = table.claims.get_mut(number as usize).and_then(Option::take);
-    if table.claims.iter().all(Option::is_none) {
-        table.controller = None;
-    }
+    let unused = table.claims.iter().all(Option::is_none);
     drop(table);
-    if let (Some(controller), Some(Claim { active: true, .. })) = (controller, released) {
-        silence(controller, number);
+    let Some(Claim { active, thread, .. }) = released else { return };
+    if active {
+        silence(number);
+    }
+    if unused {
+        TABLE.lock().controller = None;
+        CONTROLLER.store(ptr::null_mut(), Ordering::Release);
+    }
+    if let Some(signal) = thread {
+        event::destroy(signal);
     }
 }
 
@@ -158,43 +225,125 @@ pub fn users_of(controller: ProviderId) -> Vec<ProviderId> {
     claims.filter_map(provider).collect()
 }
 
-/// Whether the kernel's timer interrupts through this controller.
-pub fn serves_the_timer(controller: ProviderId) -> bool {
+/// Whether the kernel itself is interrupted through this controller: by its timer, or by signals between processors.
+pub fn serves_the_kernel(controller: ProviderId) -> bool {
+    let has_use = processor::count() > 1 || TIMER.load(Ordering::Relaxed) != NONE;
+    TABLE.lock().controller == Some(controller) && has_use
+}
+
+/// How often which line has interrupted.
+pub fn status() -> Vec<InterruptStatus> {
     let table = TABLE.lock();
-    let is_timer = |claim: &Claim| claim.handler == Handler::Timer;
-    table.controller == Some(controller) && table.claims.iter().flatten().any(is_timer)
+    let status = |claim: &Claim| InterruptStatus {
+        line: claim.line.number,
+        count: claim.count.load(Ordering::Relaxed),
+        device: match claim.handler {
+            Handler::Timer => None,
+            Handler::Driver { provider, .. } => Some(provider),
+        },
+    };
+    table.claims.iter().flatten().map(status).collect()
 }
 
-/// Serves the most urgent interrupt. Called with interrupts masked; another that is pending comes right after.
-pub fn dispatch() {
-    let Some(controller) = TABLE.lock().controller else { return };
+/// Takes the most urgent interrupt. Called with interrupts masked; another that is pending comes right after. Returns
+/// whether the timer found that the running thread has run for a whole tick.
+pub fn dispatch() -> bool {
+    let Some(controller) = controller() else { return false };
     // A controller in use can't be removed, and one that isn't in use lets no interrupt through.
-    let _ = with_controller(controller, |controller| {
-        let Some(number) = controller.acknowledge() else { return Ok(()) };
-        let handler = match TABLE.lock().claims.get(number as usize) {
-            Some(Some(claim)) => Some(claim.handler),
-            _ => None,
-        };
-        match handler {
-            Some(Handler::Timer) => thread::timer_interrupt(),
-            Some(Handler::Driver { provider, index }) if serve(provider, index) => {}
-            // It would come again at once, and for ever.
-            _ => controller.disable(number),
-        }
-        controller.end(number);
-        Ok(())
-    });
-}
-
-/// Calls the driver; false if it can't serve its interrupt any more.
-fn serve(provider: ProviderId, index: usize) -> bool {
-    let Ok(borrowed) = Borrowed::new(provider) else { return false };
-    match thread::guarded(|| borrowed.interrupt(index)) {
-        Ok(()) => true,
-        Err(message) => {
-            let name = registry::name(provider);
-            log::error!("{name}: the interrupt handler panicked, and the line is silenced: {message}");
-            false
+    let Ok(Some(acknowledged)) = controller.call(|controller| controller.acknowledge()) else { return false };
+    let mut whole_tick = false;
+    match acknowledged.cause {
+        Cause::Signal => processor::count_signal(),
+        Cause::Line(number) if number == TIMER.load(Ordering::Relaxed) => whole_tick = schedule::tick(),
+        Cause::Line(_) => {
+            let block = abi::running::block();
+            if block.masked.load(Ordering::Relaxed) == 0 {
+                serve(controller, acknowledged);
+            } else {
+                *DEFERRED[processor::index() % MOST].lock() = Some(acknowledged);
+                block.pending.store(1, Ordering::Relaxed);
+            }
+            return false;
         }
     }
+    let _ = controller.call(|controller| controller.end(acknowledged));
+    whole_tick
+}
+
+/// Serves the interrupt that had to wait. Called with interrupts masked.
+pub fn serve_deferred() {
+    let deferred = DEFERRED[processor::index() % MOST].lock().take();
+    if let (Some(acknowledged), Some(controller)) = (deferred, controller()) {
+        serve(controller, acknowledged);
+    }
+}
+
+/// Serves an interrupt of a driver's. Called with interrupts masked and no lock held.
+fn serve(controller: Handle<dyn InterruptController>, acknowledged: Acknowledged) {
+    let block = abi::running::block();
+    // Until it is ended, only the timer interrupts; and no other thread may run before that.
+    block.held[0].set(ptr::null());
+    block.masked.store(1, Ordering::Relaxed);
+    // SAFETY: the vectors are installed; no lock is held.
+    unsafe { processor::unmask_interrupts() };
+    if let Cause::Line(number) = acknowledged.cause {
+        serve_line(controller, number);
+    }
+    core::mem::forget(InterruptsMasked::new());
+    block.masked.store(0, Ordering::Relaxed);
+    let _ = controller.call(|controller| controller.end(acknowledged));
+}
+
+fn serve_line(controller: Handle<dyn InterruptController>, number: u32) {
+    let table = TABLE.lock();
+    let claim = table.claims.get(number as usize).and_then(Option::as_ref).map(|claim| {
+        claim.count.fetch_add(1, Ordering::Relaxed);
+        (claim.handler, claim.thread)
+    });
+    drop(table);
+    let served = match claim {
+        Some((Handler::Driver { provider, root, index }, thread)) => {
+            match registry::call(root, |object| object.interrupt_now(index)) {
+                Ok(Served::Done) => return,
+                Ok(Served::OnThread) => Some((provider, thread)),
+                // The failure has been noted, and the line stays silent until the driver has been started again.
+                Err(_) => None,
+            }
+        }
+        _ => None,
+    };
+    // It would come again at once.
+    let _ = controller.call(|controller| controller.disable(number));
+    match served {
+        Some((_, Some(signal))) => event::raise(signal),
+        Some((provider, None)) => crate::supervision::start_interrupt_thread(provider, number),
+        None => {}
+    }
+}
+
+/// Starts the thread that serves a line, which has interrupted just now.
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+pub fn start_thread(provider: ProviderId, number: u32) -> Result<()> {
+    let mut table = TABLE.lock();
+    let Some(Some(claim)) = table.claims.get_mut(number as usize) else { return Ok(()) };
+    let Handler::Driver { root, index, .. } = claim.handler else { return Ok(()) };
+    if claim.thread.is_some() {
+        return Ok(());
+    }
+    let signal = event::create()?;
+    claim.thread = Some(signal);
+    drop(table);
+    event::raise(signal);
+    let body = move || {
+        // It ends with the event, when the line is given back.
+        while event::wait(signal, None).is_ok() {
+            if registry::call(root, |object| object.interrupt(index)).is_ok() {
+                let _ = enable(number);
+            }
+        }
+    };
+    let name = format!("irq/{number}");
+    thread::spawn(&name, Some(provider), Priority::Urgent, Box::new(body))
 }

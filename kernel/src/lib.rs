@@ -23,11 +23,13 @@ mod panic;
 mod processor;
 mod registry;
 mod resources;
+mod supervision;
 mod thread;
 mod time;
 
 use ::log::{LevelFilter, error, info};
 use abi::system::DeviceState;
+use abi::thread::Priority;
 use alloc::boxed::Box;
 use alloc::format;
 use core::slice;
@@ -61,6 +63,7 @@ pub struct Contract {
 /// Starts the system. Runs on the boot stack, with the boot tables, interrupts masked; becomes the idle thread.
 pub fn main(handover: Handover) -> ! {
     processor::initialise(0);
+    thread::prepare();
     processor::exceptions::install();
     memory::layout::set_image_physical(handover.image_physical);
     // SAFETY: first thing, and only here.
@@ -90,7 +93,7 @@ pub fn main(handover: Handover) -> ! {
         Ok(tree) => tree,
         Err(error) => panic!("the device tree has changed while it was read: {error}"),
     };
-    if let Err(error) = thread::spawn("init", None, Box::new(move || start(tree, &handover))) {
+    if let Err(error) = thread::spawn("init", None, Priority::Urgent, Box::new(move || start(tree, &handover))) {
         panic!("the first thread can't be started: {error}");
     }
     // SAFETY: the vectors are installed, and no lock is held.
@@ -110,14 +113,12 @@ fn start(tree: Tree<'static>, handover: &Handover) {
         memory.total >> 20,
         handover.image_physical
     );
-    // What services have to say comes after this.
-    thread::undisturbed(|| {
-        binding::settle(machine);
-        if modules::status().is_empty() && !machine.modules().is_empty() {
-            error!("no module of the initramfs could be loaded: was it built together with this kernel?");
-        }
-        announce();
-    });
+    binding::settle(machine);
+    if modules::status().is_empty() && !machine.modules().is_empty() {
+        error!("no module of the initramfs could be loaded: was it built together with this kernel?");
+    }
+    // This thread is the most urgent: what services have to say comes after it.
+    announce();
     // The console belongs to people now; what they should know at once still comes through.
     if machine.argument("log").is_none() {
         log::set_shown(LevelFilter::Warn);

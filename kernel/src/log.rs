@@ -136,9 +136,8 @@ fn write(mut state: LockGuard<'_, State>, text: &str) -> bool {
         Sink::Console(handle) => {
             let handle = *handle;
             drop(state);
-            if let Ok(console) = handle.get() {
-                console.write(text.as_bytes());
-            }
+            // A console that is gone, or is being started again, shows nothing; the log is kept.
+            let _ = handle.call(|console| console.write(text.as_bytes()));
         }
     }
     true

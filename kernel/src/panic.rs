@@ -81,7 +81,7 @@ pub fn fatal_exception(cause: &Cause, frame: &Frame) -> ! {
 
 fn fatal(what: &str, frame_pointer: usize, program_counter: Option<usize>) -> ! {
     static DYING: AtomicBool = AtomicBool::new(false);
-    core::mem::forget(abi::sync::InterruptsMasked::new());
+    core::mem::forget(processor::InterruptsMasked::new());
     if DYING.swap(true, Ordering::Relaxed) {
         // Telling it failed in turn, and would again.
         processor::halt();
@@ -101,11 +101,11 @@ fn fatal(what: &str, frame_pointer: usize, program_counter: Option<usize>) -> ! 
         }
     );
     log::emergency(&text);
-    if let Some(power) = abi::registry::first::<dyn Power>().and_then(|power| power.get().ok()) {
+    if let Some(power) = abi::registry::first::<dyn Power>() {
         let result = match afterwards {
             Afterwards::Halt => Ok(()),
-            Afterwards::PowerOff => power.power_off(),
-            Afterwards::Reboot => power.reboot(),
+            Afterwards::PowerOff => power.call(|power| power.power_off()).and_then(|result| result),
+            Afterwards::Reboot => power.call(|power| power.reboot()).and_then(|result| result),
         };
         if let Err(error) = result {
             log::emergency(&format!("lockstep: {error}\n"));

@@ -4,18 +4,21 @@
 
 use crate::{thread, time};
 use abi::event::Signal;
+use abi::interrupt::Served;
 use abi::registry::ProviderId;
+use abi::running::Publication;
 use abi::sync::Lock;
 use abi::system::{DeviceState, DeviceStatus};
-use abi::{Class, Driver, Error, Interface, Provides, Result, Service};
+use abi::{Class, Driver, Error, Provides, Result, Service};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::ptr::NonNull;
+use core::ptr;
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 
-/// How long a removal waits for those who borrow what is removed. A ping without an answer takes some seconds.
+/// How long a removal waits for those who are calling what is removed: their waits there are ended at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The live object behind a provider.
@@ -27,7 +30,8 @@ pub enum Object {
 }
 
 impl Object {
-    fn provides(&self) -> &dyn Provides {
+    /// What it publishes.
+    pub fn provides(&self) -> &dyn Provides {
         match self {
             Self::Driver(driver) => &**driver,
             Self::Service(service) => &**service,
@@ -57,14 +61,14 @@ struct Provider {
     kind: Kind,
     module: Option<String>,
     state: DeviceState,
-    // Boxed, because it is borrowed outside of the lock.
+    // Boxed, because it is called outside of the lock.
     object: Option<Box<Object>>,
-    /// How many have borrowed the object.
-    users: usize,
-    /// Those of them who keep it, each as often as they do: on whose behalf, or none for the kernel.
-    keepers: Vec<Option<ProviderId>>,
-    /// Nobody may borrow it any more.
-    leaving: bool,
+    /// Where the object itself is published, for the kernel alone.
+    root: &'static Publication,
+    /// Where its interfaces are published.
+    publications: Vec<(Class, &'static Publication)>,
+    /// It has failed, and another instance will take its place.
+    restarting: bool,
 }
 
 struct Registry {
@@ -73,6 +77,19 @@ struct Registry {
 }
 
 static REGISTRY: Lock<Registry> = Lock::new(Registry { providers: Vec::new(), watchers: Vec::new() });
+
+impl Provider {
+    /// Where the interface of `class` is published, from now on and for good.
+    fn publication(&mut self, id: ProviderId, class: Class) -> &'static Publication {
+        let known = self.publications.iter().find(|(other, _)| *other == class);
+        if let Some((_, publication)) = known {
+            return publication;
+        }
+        let publication: &'static Publication = Box::leak(Box::new(Publication::new(id)));
+        self.publications.push((class, publication));
+        publication
+    }
+}
 
 impl Registry {
     fn get(&mut self, id: ProviderId) -> Option<&mut Provider> {
@@ -103,9 +120,9 @@ pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState
         module: None,
         state,
         object: None,
-        users: 0,
-        keepers: Vec::new(),
-        leaving: false,
+        root: Box::leak(Box::new(Publication::new(id))),
+        publications: Vec::new(),
+        restarting: false,
     });
     id
 }
@@ -164,15 +181,6 @@ pub fn module_of(id: ProviderId) -> Option<String> {
     REGISTRY.lock().get(id)?.module.clone()
 }
 
-/// The modules that keep a provider's object borrowed; none for the kernel.
-pub fn keepers(id: ProviderId) -> Vec<Option<String>> {
-    let keepers = REGISTRY.lock().get(id).map_or_else(Vec::new, |provider| provider.keepers.clone());
-    let mut modules: Vec<_> = keepers.into_iter().map(|owner| module_of(owner?)).collect();
-    modules.sort_unstable();
-    modules.dedup();
-    modules
-}
-
 /// The children of a bus that are bound.
 pub fn bound_children(bus: ProviderId) -> Vec<ProviderId> {
     let registry = REGISTRY.lock();
@@ -182,53 +190,73 @@ pub fn bound_children(bus: ProviderId) -> Vec<ProviderId> {
 
 /// Publishes what `object` offers.
 pub fn publish(id: ProviderId, module: &str, object: Object) {
+    let object = Box::new(object);
     let classes: Vec<Class> = object.provides().classes().to_vec();
+    let parts = |class| object.provides().interface(class).map_or([0; 2], |interface| interface.parts());
+    let parts: Vec<(Class, [usize; 2])> = classes.iter().map(|class| (*class, parts(*class))).collect();
     let mut registry = REGISTRY.lock();
-    let mut former = None;
     if let Some(provider) = registry.get(id) {
-        former = provider.object.replace(Box::new(object));
-        provider.leaving = false;
+        show(provider.root, [ptr::from_ref(&*object).addr(), 0]);
+        for (class, parts) in parts {
+            show(provider.publication(id, class), parts);
+        }
+        provider.object = Some(object);
+        provider.restarting = false;
         provider.module = Some(module.into());
         provider.state = DeviceState::Bound;
     }
     drop(registry);
-    // Its end may call the registry.
-    drop(former);
     notify(&classes);
 }
 
-/// Takes away what a provider publishes, once nobody borrows it any more.
+/// Has calls lead to an object from now on. The first half tells whether there is one, so it goes last.
+fn show(publication: &Publication, [object, vtable]: [usize; 2]) {
+    publication.object[1].store(vtable, Ordering::Relaxed);
+    publication.object[0].store(object, Ordering::Release);
+}
+
+/// Has calls lead nowhere from now on.
+fn hide(publication: &Publication) {
+    publication.object[0].store(0, Ordering::Relaxed);
+}
+
+/// Takes away what a provider publishes, once nobody calls it any more: who waits there is sent away.
 ///
 /// # Errors
-/// [`Error::Busy`] when somebody doesn't let go of it in time; then it stays.
+/// [`Error::Busy`] when somebody doesn't leave it in time; then it stays.
 pub fn withdraw(id: ProviderId) -> Result<Option<Box<Object>>> {
     let deadline = time::now() + PATIENCE;
-    loop {
+    {
         let mut registry = REGISTRY.lock();
-        let Some(provider) = registry.get(id) else { return Ok(None) };
-        provider.leaving = true;
-        if provider.users == 0 {
-            let object = provider.object.take();
-            drop(registry);
-            if let Some(object) = &object {
-                notify(object.provides().classes());
-            }
-            return Ok(object);
-        }
-        if time::now() > deadline {
-            provider.leaving = false;
-            let name = provider.name.clone();
-            drop(registry);
-            let words = |module: Option<String>| module.map_or("the kernel".into(), |name| format!("module {name}"));
-            let keepers: Vec<_> = keepers(id).into_iter().map(words).collect();
-            return Err(Error::Busy(format!("{name} is still borrowed by {}", keepers.join(", "))));
-        }
-        drop(registry);
-        // A caller that is to end itself still has to wait for the others.
-        if thread::sleep_until(time::now() + Duration::from_millis(1)).is_err() {
-            thread::yield_now();
-        }
+        let Some(provider) = registry.get(id).filter(|provider| provider.object.is_some()) else { return Ok(None) };
+        hide(provider.root);
+        provider.publications.iter().for_each(|(_, publication)| hide(publication));
     }
+    while thread::is_called(id) {
+        thread::expel(id);
+        if time::now() > deadline {
+            thread::readmit(id);
+            let mut registry = REGISTRY.lock();
+            if let Some(provider) = registry.get(id)
+                && let Some(object) = &provider.object
+            {
+                show(provider.root, [ptr::from_ref(&**object).addr(), 0]);
+                for (class, publication) in &provider.publications {
+                    if let Some(interface) = object.provides().interface(*class) {
+                        show(publication, interface.parts());
+                    }
+                }
+                return Err(Error::Busy(format!("{} is being called, and the call doesn't end", provider.name)));
+            }
+        }
+        thread::pause();
+    }
+    thread::readmit(id);
+    let object = REGISTRY.lock().get(id).and_then(|provider| provider.object.take());
+    if let Some(object) = &object {
+        notify(object.provides().classes());
+    }
+    Ok(object)
 }
 
 /// Raises `signal` whenever what is published under `class` changes.
@@ -238,21 +266,53 @@ pub fn watch(class: Class, signal: Signal) {
 
 fn notify(classes: &[Class]) {
     let mut registry = REGISTRY.lock();
-    registry.watchers.retain(|(_, signal)| thread::event_is_live(*signal));
+    registry.watchers.retain(|(_, signal)| thread::event::is_live(*signal));
     let signals: Vec<Signal> =
         registry.watchers.iter().filter(|(class, _)| classes.contains(class)).map(|(_, signal)| *signal).collect();
     drop(registry);
     signals.into_iter().for_each(Signal::raise);
 }
 
+/// All that publish under `class` now, or will again once their module has been started anew.
+pub fn publications(class: Class) -> Vec<&'static Publication> {
+    let registry = REGISTRY.lock();
+    let there = registry.providers.iter().filter(|provider| provider.object.is_some() || provider.restarting);
+    let of_class = there.flat_map(|provider| &provider.publications).filter(|(other, _)| *other == class);
+    of_class.map(|(_, publication)| *publication).collect()
+}
+
 /// All that publish under `class` now.
 pub fn providers(class: Class) -> Vec<ProviderId> {
-    let registry = REGISTRY.lock();
-    let publishes = |provider: &Provider| match &provider.object {
-        Some(object) if !provider.leaving => object.provides().classes().contains(&class),
-        _ => false,
-    };
-    registry.ids().filter(|(_, provider)| publishes(provider)).map(|(id, _)| id).collect()
+    publications(class).into_iter().map(|publication| publication.provider).collect()
+}
+
+/// Why nothing is published by a provider.
+pub fn absent(id: ProviderId) -> Error {
+    match REGISTRY.lock().get(id) {
+        Some(provider) if provider.restarting => Error::Restarting,
+        _ => Error::Gone,
+    }
+}
+
+/// Waits until a provider publishes something again.
+///
+/// # Errors
+/// [`Error::Gone`] when it won't, [`Error::Stopping`].
+pub fn await_provider(publication: &'static Publication) -> Result<()> {
+    while publication.object[0].load(Ordering::Relaxed) == 0 {
+        if absent(publication.provider) == Error::Gone {
+            return Err(Error::Gone);
+        }
+        thread::sleep_until(time::now() + Duration::from_micros(100))?;
+    }
+    Ok(())
+}
+
+/// Where a provider's interface of `class` is published, if it has one.
+pub fn publication(id: ProviderId, class: Class) -> Option<&'static Publication> {
+    let mut registry = REGISTRY.lock();
+    let provider = registry.get(id).filter(|provider| provider.object.is_some())?;
+    provider.publications.iter().find(|(other, _)| *other == class).map(|(_, publication)| *publication)
 }
 
 /// How things stand, for people. Services are no devices.
@@ -268,82 +328,46 @@ pub fn devices() -> Vec<DeviceStatus> {
     registry.providers.iter().filter(is_device).map(status).collect()
 }
 
-/// A provider's object, borrowed: it can't be removed as long as this lives.
-pub struct Borrowed {
-    id: ProviderId,
-    object: NonNull<Object>,
+/// Where a provider's object itself is published.
+pub fn root(id: ProviderId) -> Option<&'static Publication> {
+    REGISTRY.lock().get(id).map(|provider| provider.root)
 }
 
-impl Borrowed {
-    /// Borrows the object behind `id`.
-    ///
-    /// # Errors
-    /// [`Error::Gone`] when there is none.
-    pub fn new(id: ProviderId) -> Result<Self> {
-        let mut registry = REGISTRY.lock();
-        let provider = registry.get(id).filter(|provider| !provider.leaving).ok_or(Error::Gone)?;
-        let object = NonNull::from(provider.object.as_deref().ok_or(Error::Gone)?);
-        provider.users += 1;
-        Ok(Self { id, object })
-    }
+/// Runs a module's code on behalf of a provider.
+///
+/// # Errors
+/// [`Error::Failed`] with what happened there.
+pub fn enter<R>(id: ProviderId, action: impl FnOnce() -> R) -> Result<R> {
+    abi::enter(root(id).ok_or(Error::Gone)?, action)
+}
 
-    fn object(&self) -> &Object {
-        // SAFETY: the object is boxed and shared only; `withdraw` takes it when nobody borrows it, and `self` counts.
-        unsafe { self.object.as_ref() }
-    }
+/// Calls the object that a provider has.
+///
+/// # Errors
+/// [`Error::Gone`] when there is none, [`Error::Failed`] with what happened there.
+pub fn call<R>(root: &'static Publication, action: impl FnOnce(&Object) -> R) -> Result<R> {
+    let result = abi::enter(root, || {
+        let object: *const Object = ptr::with_exposed_provenance(root.object[0].load(Ordering::Relaxed));
+        // SAFETY: `publish` puts the address of a boxed object there, which `withdraw` takes away when nobody calls it,
+        // and this call is noted.
+        unsafe { object.as_ref() }.map(action)
+    });
+    result?.ok_or(Error::Gone)
+}
 
-    /// Its interface of `class`.
-    pub fn interface(&self, class: Class) -> Option<Interface<'_>> {
-        self.object().provides().interface(class)
-    }
-
-    /// Passes interrupt number `index` on to it.
+impl Object {
+    /// See [`Driver::interrupt`].
     pub fn interrupt(&self, index: usize) {
-        if let Object::Driver(driver) = self.object() {
+        if let Self::Driver(driver) = self {
             driver.interrupt(index);
         }
     }
 
-    /// Keeps it borrowed until [`release`], and returns its interface of `class`.
-    ///
-    /// # Safety
-    /// The reference must not be used after the release.
-    ///
-    /// # Errors
-    /// [`Error::Gone`] when it has no such interface.
-    pub unsafe fn keep(self, class: Class) -> Result<Interface<'static>> {
-        // SAFETY: the object lives while it is borrowed, and this borrow is only taken back by `release`.
-        let object: &'static Object = unsafe { self.object.as_ref() };
-        let interface = object.provides().interface(class).ok_or(Error::Gone)?;
-        if let Some(provider) = REGISTRY.lock().get(self.id) {
-            provider.keepers.push(thread::owner());
-        }
-        core::mem::forget(self);
-        Ok(interface)
-    }
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        if let Some(provider) = REGISTRY.lock().get(self.id) {
-            provider.users = provider.users.saturating_sub(1);
-        }
-    }
-}
-
-/// Ends one [`Borrowed::keep`].
-///
-/// # Safety
-/// To be called once for each.
-pub unsafe fn release(id: ProviderId) {
-    if let Some(provider) = REGISTRY.lock().get(id) {
-        provider.users = provider.users.saturating_sub(1);
-        // Another module than the one that borrowed it may give it back.
-        let current = thread::owner();
-        let own = provider.keepers.iter().rposition(|keeper| *keeper == current);
-        let last = provider.keepers.len().checked_sub(1);
-        if let Some(index) = own.or(last) {
-            provider.keepers.swap_remove(index);
+    /// See [`Driver::interrupt_now`].
+    pub fn interrupt_now(&self, index: usize) -> Served {
+        match self {
+            Self::Driver(driver) => driver.interrupt_now(index),
+            Self::Service(_) => Served::Done,
         }
     }
 }

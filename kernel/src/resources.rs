@@ -192,7 +192,7 @@ pub fn allocate_dma(owner: ProviderId, size: usize, alignment: usize) -> Result<
 /// Takes back all that `owner` still holds; says so if that is anything.
 pub fn release_all(owner: ProviderId) {
     let interrupts = interrupt::release_all(owner);
-    let events = thread::destroy_events(owner);
+    let events = thread::event::destroy_all(owner);
     let mut ledger = LEDGER.lock();
     let (theirs, others) =
         core::mem::take(&mut ledger.mappings).into_iter().partition(|mapping| mapping.owner == owner);

@@ -37,11 +37,23 @@ fn scale(value: u64, factor: u64) -> u64 {
     ((u128::from(value) * u128::from(factor)) >> 32) as u64
 }
 
+/// The counter of this processor, which is that of all.
+#[inline]
+pub fn counter() -> u64 {
+    CNTVCT_EL0.get()
+}
+
+/// When the counter had a value.
+#[inline]
+pub fn instant(counter: u64) -> Instant {
+    Instant::from_nanoseconds(scale(counter, NANOSECONDS.load(Ordering::Relaxed)))
+}
+
 /// The time since reset.
 pub fn now() -> Instant {
     // The counter may be read early, but never before an instruction that this thread has seen the effect of.
     aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
-    Instant::from_nanoseconds(scale(CNTVCT_EL0.get(), NANOSECONDS.load(Ordering::Relaxed)))
+    instant(counter())
 }
 
 /// Interrupts at `deadline`, or never.

@@ -49,7 +49,7 @@ impl InterruptController for Gic {
         specifier::translate(specifier)
     }
 
-    fn enable(&self, line: Line) -> Result<()> {
+    fn enable(&self, line: Line, _urgency: abi::interrupt::Urgency) -> Result<()> {
         match self {
             Self::V2(controller) => controller.enable(line),
             Self::V3(controller) => controller.enable(line),
@@ -63,15 +63,16 @@ impl InterruptController for Gic {
         }
     }
 
-    fn acknowledge(&self) -> Option<u32> {
+    fn acknowledge(&self) -> Option<abi::interrupt::Acknowledged> {
         let number = match self {
             Self::V2(controller) => controller.acknowledge(),
             Self::V3(controller) => controller.acknowledge(),
         };
-        (number < lines::END).then_some(number)
+        (number < lines::END).then_some(abi::interrupt::Acknowledged { cause: abi::interrupt::Cause::Line(number) })
     }
 
-    fn end(&self, number: u32) {
+    fn end(&self, acknowledged: abi::interrupt::Acknowledged) {
+        let abi::interrupt::Cause::Line(number) = acknowledged.cause else { return };
         match self {
             Self::V2(controller) => controller.end(number),
             Self::V3(controller) => controller.end(number),

@@ -103,7 +103,7 @@ impl Driver for Pl011 {
         Ok(Self { registers, receiver: Lock::new(receiver), transmitter: Lock::new(()), _interrupt: interrupt })
     }
 
-    fn interrupt(&self, _index: usize) {
+    fn interrupt_now(&self, _index: usize) -> Served {
         let subscriber = {
             let mut receiver = self.receiver.lock();
             self.registers.receive(&mut receiver);
@@ -113,6 +113,7 @@ impl Driver for Pl011 {
         if let Some(subscriber) = subscriber {
             subscriber.raise();
         }
+        Served::Done
     }
 }
 

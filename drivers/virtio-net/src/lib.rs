@@ -41,7 +41,7 @@ impl Driver for VirtioNet {
         Ok(Self { mac_address: card.mac_address, mtu: card.mtu, card: Lock::new(card), _interrupt: interrupt })
     }
 
-    fn interrupt(&self, _index: usize) {
+    fn interrupt_now(&self, _index: usize) -> Served {
         let subscriber = {
             let mut card = self.card.lock();
             card.interrupt();
@@ -50,6 +50,7 @@ impl Driver for VirtioNet {
         if let Some(subscriber) = subscriber {
             subscriber.raise();
         }
+        Served::Done
     }
 }
 

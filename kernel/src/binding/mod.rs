@@ -9,11 +9,12 @@ use crate::machine::{self, Machine};
 use crate::modules::{self, Loaded};
 use crate::registry::{self, Kind, Object};
 use crate::{interrupt, log as kernel_log, processor, resources, thread, time};
+use abi::bus::Bus;
 use abi::console::Console;
 use abi::registry::ProviderId;
 use abi::sync::Lock;
 use abi::system::{Assignment, DeviceState};
-use abi::{Class, Entry, Error, Interface, Property, Resources, Result};
+use abi::{Entry, Error, Handle, Property, Resources, Result};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -28,7 +29,7 @@ pub use removal::unload;
 const KERNEL_NODES: &[&str] = &["arm,armv8-timer", "arm,armv7-timer", "simple-bus"];
 
 /// The thread that is binding or unbinding something.
-static BUSY: Lock<Option<usize>> = Lock::new(None);
+static BUSY: Lock<Option<u32>> = Lock::new(None);
 
 /// Runs `action` while nobody else binds or unbinds anything.
 ///
@@ -225,26 +226,21 @@ fn probe(loaded: &Arc<Loaded>, provider: ProviderId, node: Node<'_>, compatible:
     let properties = node.properties().map(property).collect();
     let node = abi::Node::new(registry::name(provider), compatible.to_owned(), properties);
     let mut resources = Resources::new(provider);
-    let result = thread::on_behalf_of(provider, || thread::guarded(|| probe(&node, &mut resources)));
-    result.map_err(Error::Panicked)?.map(Object::Driver)
+    registry::enter(provider, || probe(&node, &mut resources))?.map(Object::Driver)
 }
 
 /// What the kernel itself does with something new.
 fn bound(machine: &Machine, provider: ProviderId, node: Node<'_>) {
-    let Ok(borrowed) = registry::Borrowed::new(provider) else { return };
-    if let Some(Interface::Bus(bus)) = borrowed.interface(Class::Bus) {
-        for child in bus.children() {
+    let of_this = |handle: &Handle<dyn Bus>| handle.provider() == provider;
+    if let Some(bus) = abi::registry::all::<dyn Bus>().into_iter().find(of_this) {
+        for child in bus.call(|bus| bus.children()).unwrap_or_default() {
             let name = format!("{}/{}", registry::name(provider), child.name);
             let kind = Kind::Child { bus: provider, node: node.index() };
             registry::add(name, child.compatible, kind, DeviceState::Deferred(String::new()));
         }
     }
     let standard_output = machine.tree.standard_output().ok().flatten().map(|output| output.node.index());
-    if standard_output == Some(node.index())
-        && borrowed.interface(Class::Console).is_some()
-        && !kernel_log::has_console()
-    {
-        drop(borrowed);
+    if standard_output == Some(node.index()) && !kernel_log::has_console() {
         let consoles = abi::registry::all::<dyn Console>();
         if let Some(console) = consoles.into_iter().find(|console| console.provider() == provider) {
             kernel_log::use_console(console);
@@ -260,8 +256,7 @@ fn start_service(machine: &'static Machine, name: &str, before: usize) -> Result
     };
     let provider = registry::add(name.to_owned(), Vec::new(), Kind::Service, DeviceState::Unclaimed);
     let mut resources = Resources::new(provider);
-    let result = thread::on_behalf_of(provider, || thread::guarded(|| start(&mut resources)));
-    match result.map_err(Error::Panicked).and_then(|result| result) {
+    match registry::enter(provider, || start(&mut resources)).and_then(|result| result) {
         Ok(service) => {
             registry::publish(provider, name, Object::Service(service));
             Ok(())

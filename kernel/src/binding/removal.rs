@@ -31,7 +31,7 @@ pub fn unload(name: &str, dependents: Dependents) -> Result<()> {
         let mut plan = Vec::new();
         plan_module(name, &mut plan);
         check(name, &plan, dependents)?;
-        plan.into_iter().try_for_each(|step| perform(step, dependents, &mut Vec::new()))
+        plan.into_iter().try_for_each(perform)
     })?;
     let_watchers_run();
     Ok(())
@@ -83,11 +83,11 @@ fn check(name: &str, plan: &[Step], dependents: Dependents) -> Result<()> {
             return Err(Error::Busy(format!("module {name} is needed by {}", others.join(", "))));
         }
     }
-    let runs_the_caller = |provider: &ProviderId| thread::owner() == Some(*provider);
+    let runs_the_caller = |provider: &ProviderId| thread::owner() == Some(*provider) || thread::calls(*provider);
     if unbound.iter().any(runs_the_caller) {
         return Err(Error::Busy("the module that asks for it would have to be removed as well".to_owned()));
     }
-    if let Some(controller) = unbound.iter().find(|provider| interrupt::serves_the_timer(**provider)) {
+    if let Some(controller) = unbound.iter().find(|provider| interrupt::serves_the_kernel(**provider)) {
         return Err(Error::Busy(format!("{} serves the kernel's own timer", registry::name(*controller))));
     }
     let consoles = registry::providers(Class::Console);
@@ -97,12 +97,12 @@ fn check(name: &str, plan: &[Step], dependents: Dependents) -> Result<()> {
     Ok(())
 }
 
-/// Takes one step. `leaving` are the providers whose removal waits for it.
-fn perform(step: Step, dependents: Dependents, leaving: &mut Vec<ProviderId>) -> Result<()> {
+/// Takes one step.
+fn perform(step: Step) -> Result<()> {
     match step {
         Step::Unbind(provider) => {
             let module = registry::module_of(provider);
-            remove(provider, dependents, leaving)?;
+            remove(provider)?;
             registry::set_state(provider, module.as_deref(), DeviceState::Released);
         }
         Step::Unload(name) => {
@@ -116,19 +116,11 @@ fn perform(step: Step, dependents: Dependents, leaving: &mut Vec<ProviderId>) ->
 /// Ends what runs behind a provider and takes back all that it holds.
 ///
 /// # Errors
-/// [`Error::Busy`] when somebody doesn't let go of it; then it goes on.
-fn remove(provider: ProviderId, dependents: Dependents, leaving: &mut Vec<ProviderId>) -> Result<()> {
+/// [`Error::Busy`] when a call of it doesn't end; then it goes on.
+fn remove(provider: ProviderId) -> Result<()> {
     // First nobody gets in any more, then those inside leave, then the object ends.
     interrupt::deactivate(provider);
-    let mut withdrawn = registry::withdraw(provider);
-    if withdrawn.is_err() && dependents == Dependents::Stop {
-        leaving.push(provider);
-        let stopped = stop_keepers(provider, leaving);
-        leaving.pop();
-        // Nobody is left who could let go of it when those who keep it can't go either.
-        withdrawn = stopped.and_then(|()| registry::withdraw(provider));
-    }
-    let object = match withdrawn {
+    let object = match registry::withdraw(provider) {
         Ok(object) => object,
         Err(error) => {
             interrupt::activate(provider)?;
@@ -136,25 +128,11 @@ fn remove(provider: ProviderId, dependents: Dependents, leaving: &mut Vec<Provid
         }
     };
     thread::stop_all(provider);
-    if let Err(message) = thread::on_behalf_of(provider, || thread::guarded(|| drop(object))) {
-        log::error!("{}: its module panicked while it was removed: {message}", registry::name(provider));
+    if let Err(error) = registry::enter(provider, || drop(object)) {
+        log::error!("{}: it was removed, and in doing so {error}", registry::name(provider));
     }
     // Once more: the object's end may have started some.
     thread::stop_all(provider);
     resources::release_all(provider);
     Ok(())
-}
-
-/// Removes the modules that keep what runs behind a provider borrowed.
-fn stop_keepers(provider: ProviderId, leaving: &mut Vec<ProviderId>) -> Result<()> {
-    let mut plan = Vec::new();
-    for module in registry::keepers(provider).into_iter().flatten() {
-        plan_module(&module, &mut plan);
-    }
-    check("", &plan, Dependents::Stop)?;
-    let waits = |step: &Step| matches!(step, Step::Unbind(other) if leaving.contains(other));
-    if plan.is_empty() || plan.iter().any(waits) {
-        return Err(Error::Busy(format!("{} is kept by what has to go with it", registry::name(provider))));
-    }
-    plan.into_iter().try_for_each(|step| perform(step, Dependents::Stop, leaving))
 }

@@ -116,7 +116,7 @@ pub fn start(machine: &Machine, loaded: &Loaded, parameters: &[Assignment]) -> R
         }
         Ok(())
     });
-    started.map_err(|message| Reason::Error(abi::Error::Panicked(message)))??;
+    started.map_err(|message| Reason::Error(abi::Error::Failed(message)))??;
     stopwatch.lap("start");
     trust::note_version(&loaded.own_name, loaded.version);
     loaded.report.lock().steps.append(&mut stopwatch.steps);

@@ -1,6 +1,7 @@
 //! What the processor does when something interrupts it, and how a fatal exception is told.
 
-use crate::{interrupt, panic, thread};
+use super::InterruptsMasked;
+use crate::{interrupt, panic, supervision, thread};
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable, VBAR_EL1, Writeable};
 use core::fmt;
 
@@ -30,9 +31,13 @@ pub fn install() {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn exception_interrupt(_frame: &mut Frame) {
-    interrupt::dispatch();
-    thread::preempt();
+extern "C" fn exception_interrupt(frame: &mut Frame) {
+    if interrupt::dispatch() {
+        supervision::charge(frame);
+    }
+    // The processor masked them when it took the exception.
+    thread::settle(&InterruptsMasked::new());
+    supervision::stop_if_told(frame);
 }
 
 #[unsafe(no_mangle)]

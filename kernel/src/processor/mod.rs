@@ -4,11 +4,12 @@ pub mod cache;
 pub mod context;
 pub mod exceptions;
 mod local;
+mod mask;
 
-use aarch64_cpu::registers::{MIDR_EL1, MPIDR_EL1, Readable};
-use abi::sync::InterruptsMasked;
-
+use aarch64_cpu::registers::{MIDR_EL1, MPIDR_EL1, Readable, TPIDRRO_EL0, Writeable};
+use abi::running::Block;
 pub use local::{MOST, index, initialise};
+pub use mask::{HardGuard, HardLock, InterruptsMasked, interrupts_are_masked};
 
 core::arch::global_asm!(include_str!("bytes.s"));
 
@@ -48,3 +49,22 @@ pub unsafe fn unmask_interrupts() {
     // happens.
     unsafe { core::arch::asm!("msr daifclr, #6", options(nostack)) }
 }
+
+/// Makes `block` the running thread's, as modules see it.
+#[inline]
+pub fn set_block(block: &'static Block) {
+    TPIDRRO_EL0.set(&raw const *block as u64);
+}
+
+/// TEMPORARY
+pub fn count() -> usize {
+    1
+}
+
+/// TEMPORARY
+pub fn identifier_of(_index: usize) -> Option<u64> {
+    None
+}
+
+/// TEMPORARY
+pub fn count_signal() {}

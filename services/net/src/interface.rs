@@ -53,7 +53,7 @@ impl Interface {
     /// # Errors
     /// [`Error::Gone`], or [`Error::Unsupported`] for a card that IP can't use.
     pub fn new(name: String, card: Handle<dyn NetworkDevice>, signal: Signal) -> Result<Self> {
-        let (mac_address, mtu) = identity(&*card.get()?);
+        let (mac_address, mtu) = card.call(identity)?;
         let MacAddress([first, ..]) = mac_address;
         if first & 1 != 0 {
             return Err(Error::Unsupported(format!("the card's address {mac_address} is that of a group")));
@@ -75,7 +75,12 @@ impl Interface {
 
     /// Whether the card that is there now can go on as this interface's.
     pub fn fits_card(&self) -> bool {
-        self.card.get().is_ok_and(|card| identity(&*card) == (self.mac_address, self.mtu))
+        match self.card.call(identity) {
+            Ok(identity) => identity == (self.mac_address, self.mtu),
+            // It will be back, and then this is asked again.
+            Err(Error::Failed(_) | Error::Restarting) => true,
+            Err(_) => false,
+        }
     }
 
     /// Gives the interface's thread something to do.
@@ -114,10 +119,8 @@ impl Interface {
     /// All that there is to know about it.
     pub fn status(&self) -> InterfaceStatus {
         let State { network, origin, has_failed } = *self.state.lock();
-        let (link_is_up, statistics) = match self.card.get() {
-            Ok(card) => (card.link_is_up() && !has_failed, card.statistics()),
-            Err(_) => (false, Statistics::default()),
-        };
+        let state = self.card.call(|card| (card.link_is_up() && !has_failed, card.statistics()));
+        let (link_is_up, statistics) = state.unwrap_or((false, Statistics::default()));
         InterfaceStatus {
             name: self.name.clone(),
             device: self.card.provider().name(),
@@ -160,6 +163,6 @@ pub fn run(interface: &Arc<Interface>, event: &Event, configuration: Configurati
     stack.end();
 }
 
-fn identity(card: &dyn NetworkDevice) -> (MacAddress, usize) {
+fn identity(card: &(dyn NetworkDevice + 'static)) -> (MacAddress, usize) {
     (card.mac_address(), card.mtu())
 }

@@ -10,11 +10,10 @@ use smoltcp::time::Instant;
 /// An Ethernet header: two addresses and a type (IEEE 802.3).
 const ETHERNET_HEADER: usize = 14;
 
-/// The card of one interface. The live card is borrowed from [`open`](Self::open) to [`close`](Self::close) only, since
-/// a borrowed card can't be removed.
+/// The card of one interface.
 pub struct Port {
     interface: Arc<Interface>,
-    card: Option<Guard<dyn NetworkDevice>>,
+    card: Card,
     /// Whether the card knows whom to wake.
     is_met: bool,
     link_is_up: bool,
@@ -30,8 +29,11 @@ struct Transmitter {
     longest: usize,
     /// A frame that was taken from the card and then not needed.
     spare: Option<Frame>,
+    /// The card has broken its protocol.
     failure: Option<Error>,
 }
+
+type Card = Handle<dyn NetworkDevice>;
 
 /// What [`Port::open`] finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,8 @@ impl Port {
     /// The port of `interface`, closed.
     pub fn new(interface: Arc<Interface>) -> Self {
         let transmitter = Transmitter { longest: interface.mtu + ETHERNET_HEADER, spare: None, failure: None };
-        Self { interface, card: None, is_met: false, link_is_up: false, has_failed: false, is_full: false, transmitter }
+        let card = interface.card;
+        Self { interface, card, is_met: false, link_is_up: false, has_failed: false, is_full: false, transmitter }
     }
 
     /// The card may have been replaced: forgets what is known of it.
@@ -59,17 +62,21 @@ impl Port {
         self.transmitter.spare = None;
     }
 
-    /// Borrows the card.
+    /// Looks whether there is a link. A card that is away for a moment leaves that as it was, and will be back.
     pub fn open(&mut self) -> Link {
         self.is_full = false;
-        let Ok(card) = self.interface.card.get() else { return Link::Down };
-        if !self.is_met {
-            self.is_met = true;
-            card.subscribe(self.interface.signal);
-        }
+        let signal = (!self.is_met).then_some(self.interface.signal);
+        let Ok(link_is_up) = self.card.call(|card| {
+            if let Some(signal) = signal {
+                card.subscribe(signal);
+            }
+            card.link_is_up()
+        }) else {
+            return Link::Down;
+        };
+        self.is_met = true;
         let was_up = self.link_is_up;
-        self.link_is_up = card.link_is_up() && !self.has_failed;
-        self.card = Some(card);
+        self.link_is_up = link_is_up && !self.has_failed;
         match (was_up, self.link_is_up) {
             (true, true) => Link::Up,
             (false, false) => Link::Down,
@@ -84,9 +91,8 @@ impl Port {
         }
     }
 
-    /// Gives the card back.
+    /// Gives up a card that broke its protocol.
     pub fn close(&mut self) {
-        self.card = None;
         if let Some(error) = self.transmitter.failure.take() {
             error!("{}: {error}; it is not used any more", self.interface.name);
             self.has_failed = true;
@@ -96,12 +102,13 @@ impl Port {
 }
 
 impl Device for Port {
-    type RxToken<'a> = Received<'a>;
+    type RxToken<'a> = Received;
     type TxToken<'a> = Transmission<'a>;
 
-    fn receive(&mut self, _now: Instant) -> Option<(Received<'_>, Transmission<'_>)> {
-        let card = self.card.as_deref()?;
-        match card.receive() {
+    fn receive(&mut self, _now: Instant) -> Option<(Received, Transmission<'_>)> {
+        let card = self.card;
+        // Without the card nothing arrives.
+        match card.call(|card| card.receive()).unwrap_or(Ok(None)) {
             Ok(frame) => {
                 let received = Received { card, frame: frame? };
                 Some((received, Transmission { card, transmitter: &mut self.transmitter }))
@@ -114,7 +121,7 @@ impl Device for Port {
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Transmission<'_>> {
-        let card = self.card.as_deref()?;
+        let card = self.card;
         self.transmitter.spare = self.transmitter.frame(card);
         self.is_full = self.transmitter.spare.is_none();
         (!self.is_full).then_some(Transmission { card, transmitter: &mut self.transmitter })
@@ -130,8 +137,8 @@ impl Device for Port {
 
 impl Transmitter {
     /// A frame that any packet fits in, if the card has one.
-    fn frame(&mut self, card: &dyn NetworkDevice) -> Option<Frame> {
-        let frame = self.spare.take().or_else(|| card.transmit_frame())?;
+    fn frame(&mut self, card: Card) -> Option<Frame> {
+        let frame = self.spare.take().or_else(|| card.call(|card| card.transmit_frame()).ok().flatten())?;
         if frame.capacity() < self.longest {
             self.failure = Some(Error::Device(format!(
                 "it offers frames of {} bytes where its MTU asks for {}",
@@ -145,22 +152,23 @@ impl Transmitter {
 }
 
 /// A frame that has arrived.
-pub struct Received<'a> {
-    card: &'a dyn NetworkDevice,
+pub struct Received {
+    card: Card,
     frame: Frame,
 }
 
-impl RxToken for Received<'_> {
+impl RxToken for Received {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
         let result = read(&self.frame);
-        self.card.recycle(self.frame);
+        // Without the card the frame is just freed.
+        let _ = self.card.call(|card| card.recycle(self.frame));
         result
     }
 }
 
 /// The chance to send one frame.
 pub struct Transmission<'a> {
-    card: &'a dyn NetworkDevice,
+    card: Card,
     transmitter: &'a mut Transmitter,
 }
 
@@ -172,7 +180,8 @@ impl TxToken for Transmission<'_> {
         };
         frame.set_length(length);
         let result = write(&mut frame);
-        if let Err(error) = self.card.transmit(frame) {
+        // Without the card the frame is lost, as on any network.
+        if let Ok(Err(error)) = self.card.call(|card| card.transmit(frame)) {
             self.transmitter.failure = Some(error);
         }
         result

@@ -92,8 +92,8 @@ impl Terminal {
         if self.output.is_empty() {
             return;
         }
-        match self.console.map(|console| console.get()) {
-            Some(Ok(console)) => console.write(&self.output),
+        match self.console.map(|console| console.call(|console| console.write(&self.output))) {
+            Some(Ok(())) => {}
             _ if self.output.len() < OUTPUT => return,
             _ => {}
         }
@@ -102,28 +102,22 @@ impl Terminal {
 
     /// Takes what has been typed. Returns whether the console is another than before.
     fn fetch(&mut self) -> bool {
-        let known = self.console.and_then(|console| Some((console, console.get().ok()?)));
-        let is_new = known.is_none();
-        let found = known.or_else(|| {
-            let console = registry::first::<dyn Console>()?;
-            Some((console, console.get().ok()?))
-        });
-        let Some((handle, console)) = found else {
-            self.console = None;
-            return false;
-        };
-        self.console = Some(handle);
+        let signal = self.event.signal();
         // Each time: the console's module may have been replaced by another that doesn't know us.
-        console.subscribe(self.event.signal());
+        let subscribe = |console: &Handle<dyn Console>| console.call(|console| console.subscribe(signal)).is_ok();
+        let known = self.console.filter(subscribe);
+        let found = known.or_else(|| registry::first::<dyn Console>().filter(subscribe));
+        self.console = found;
+        let Some(console) = found else { return false };
         let mut piece = [0; 64];
         while self.input.len() < INPUT {
-            let length = console.read(&mut piece);
+            let length = console.call(|console| console.read(&mut piece)).unwrap_or(0);
             match piece.get(..length) {
                 None | Some([]) => break,
                 Some(bytes) => self.input.extend(bytes),
             }
         }
-        is_new
+        known.is_none()
     }
 }
 

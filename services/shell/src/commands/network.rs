@@ -26,8 +26,7 @@ fn internet() -> Result<Handle<dyn Internet>, Failure> {
 
 pub fn ip(terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> {
     let ([] | ["addr" | "address" | "a"]) = arguments else { return Err(Failure::Usage) };
-    // Not printed before the stack is released: to write may take long.
-    let interfaces = internet()?.get()?.interfaces();
+    let interfaces = internet()?.call(|internet| internet.interfaces())?;
     for (index, interface) in interfaces.iter().enumerate() {
         show(terminal, index + 1, interface);
     }
@@ -73,7 +72,7 @@ pub fn ping(terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> 
     writeln!(terminal, "PING {target}: {PAYLOAD} data bytes");
     for sequence in 1..=count.get() {
         let next = Instant::now() + INTERVAL;
-        let reply = internet.get()?.ping(target, PAYLOAD, TIMEOUT);
+        let reply = internet.call(|internet| internet.ping(target, PAYLOAD, TIMEOUT))?;
         match reply {
             Ok(time) => {
                 let (bytes, time) = (PAYLOAD + ICMP_HEADER, Milliseconds(time));

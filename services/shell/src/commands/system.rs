@@ -37,7 +37,7 @@ pub fn free(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure>
 pub fn date(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
     let clock =
         registry::first::<dyn Clock>().ok_or(Failure::Missing("the machine has no clock that knows the date"))?;
-    writeln!(terminal, "{}", date_and_time(clock.get()?.now().as_secs())?);
+    writeln!(terminal, "{}", date_and_time(clock.call(|clock| clock.now())?.as_secs())?);
     Ok(())
 }
 
@@ -68,12 +68,12 @@ fn days_and_time(seconds: u64) -> String {
 
 pub fn reboot(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
     terminal.flush();
-    Ok(power()?.get()?.reboot()?)
+    Ok(power()?.call(|power| power.reboot())??)
 }
 
 pub fn poweroff(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
     terminal.flush();
-    Ok(power()?.get()?.power_off()?)
+    Ok(power()?.call(|power| power.power_off())??)
 }
 
 fn power() -> Result<Handle<dyn Power>, Failure> {

@@ -1,0 +1,487 @@
+//! Threads: starting them, blocking and waking them, telling them to end.
+//!
+//! [`schedule`] decides which runs where, [`event`] and [`mutex`] are what they wait for.
+
+pub mod event;
+pub mod mutex;
+pub mod schedule;
+
+use crate::memory::space::Stack;
+use crate::modules::{self, Loaded};
+use crate::processor::context::Context;
+use crate::processor::{self, HardGuard, InterruptsMasked};
+use crate::{interrupt, time};
+use abi::registry::ProviderId;
+use abi::running::{Block, Call};
+use abi::sync::Lock;
+use abi::thread::Priority;
+use abi::time::Instant;
+use abi::{Error, Result};
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+use core::mem;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use core::time::Duration;
+use schedule::State;
+
+/// How long a removal waits for threads to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a thread that was blocked goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Woken {
+    /// What it waited for has happened.
+    Raised,
+    /// Its deadline has passed.
+    Timeout,
+    /// What it waited for is gone.
+    Gone,
+    /// It is to end, or to leave the module that it calls.
+    Stopped,
+}
+
+/// A thread. Freed only when it has finished and is on no processor.
+#[repr(C)]
+pub struct Thread {
+    // First, so that the one's address is the other's.
+    block: Block,
+    context: UnsafeCell<Context>,
+    name: String,
+    /// On whose behalf it runs.
+    owner: Option<ProviderId>,
+    /// Whose code it runs: that stays in memory as long as the thread.
+    module: Option<Arc<Loaded>>,
+    /// None for those that processors start with.
+    stack: Option<Stack>,
+    body: UnsafeCell<Option<Box<dyn FnOnce() + Send>>>,
+    state: AtomicU8,
+    woken: AtomicU8,
+    base_priority: Priority,
+    /// The priority that it has now.
+    priority: AtomicUsize,
+    /// Whether somebody is on its stack.
+    on_processor: AtomicBool,
+    /// The processor that it runs on, ran on last, or is queued at.
+    processor: AtomicUsize,
+    /// The next in a queue of those that are ready, or of those that have finished.
+    next: AtomicPtr<Thread>,
+    /// The next of those that wait for the same.
+    next_waiter: AtomicPtr<Thread>,
+    /// The next of those that sleep on the same processor's timer.
+    next_sleeper: AtomicPtr<Thread>,
+    deadline: AtomicU64,
+    /// The processor on whose timer it sleeps, or `usize::MAX`.
+    sleeps_on: AtomicUsize,
+    /// Its module is being removed.
+    stopping: AtomicBool,
+    /// The provider that it has to leave, see [`NOBODY`].
+    leaving: AtomicU32,
+    /// When it was given its processor, and for how long it has run before, in ticks of the counter.
+    since: AtomicU64,
+    time: AtomicU64,
+    /// How often it was given a processor.
+    switches: AtomicU64,
+}
+
+// SAFETY: the cells are accessed by whoever starts the thread before it runs, by the thread itself, and by the scheduler
+// while it runs nowhere; everything else is atomic or constant.
+unsafe impl Sync for Thread {}
+
+/// No provider.
+const NOBODY: u32 = u32::MAX;
+
+/// All threads.
+static THREADS: Lock<Vec<&'static Thread>> = Lock::new(Vec::new());
+
+/// Threads that have finished: the first of a list.
+static FINISHED: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
+
+impl Thread {
+    fn new(name: &str, owner: Option<ProviderId>, priority: Priority, stack: Option<Stack>) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        Self {
+            block: Block::new(NUMBER.fetch_add(1, Ordering::Relaxed)),
+            context: UnsafeCell::default(),
+            name: name.to_owned(),
+            owner,
+            module: None,
+            stack,
+            body: UnsafeCell::new(None),
+            state: AtomicU8::new(State::Ready as u8),
+            woken: AtomicU8::new(Woken::Raised as u8),
+            base_priority: priority,
+            priority: AtomicUsize::new(priority as usize),
+            on_processor: AtomicBool::new(false),
+            processor: AtomicUsize::new(processor::index()),
+            next: AtomicPtr::new(ptr::null_mut()),
+            next_waiter: AtomicPtr::new(ptr::null_mut()),
+            next_sleeper: AtomicPtr::new(ptr::null_mut()),
+            deadline: AtomicU64::new(0),
+            sleeps_on: AtomicUsize::new(usize::MAX),
+            stopping: AtomicBool::new(false),
+            leaving: AtomicU32::new(NOBODY),
+            since: AtomicU64::new(0),
+            time: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
+        }
+    }
+
+    /// Its number, which no other thread has had.
+    pub fn number(&self) -> u32 {
+        self.block.number.load(Ordering::Relaxed)
+    }
+
+    fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Running,
+            1 => State::Ready,
+            2 => State::Blocked,
+            _ => State::Finished,
+        }
+    }
+
+    fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    fn priority(&self) -> usize {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    /// Adds the time since it was given its processor to what it has used.
+    fn account(&self, now: u64) {
+        let used = now.wrapping_sub(self.since.load(Ordering::Relaxed));
+        self.time.store(self.time.load(Ordering::Relaxed) + used, Ordering::Relaxed);
+    }
+
+    /// Ends a blocked thread's wait as far as its state goes; false if it doesn't wait any more.
+    fn become_ready(&self, why: Woken) -> bool {
+        let (blocked, ready) = (State::Blocked as u8, State::Ready as u8);
+        let won = self.state.compare_exchange(blocked, ready, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if won {
+            self.woken.store(why as u8, Ordering::Relaxed);
+        }
+        won
+    }
+
+    /// Wakes it if it is blocked.
+    fn wake(&'static self, why: Woken) -> bool {
+        let won = self.become_ready(why);
+        if won {
+            schedule::end_sleep(self);
+            schedule::enqueue(self);
+        }
+        won
+    }
+
+    /// Blocks the thread, which is the running one, until it is woken; `lock` keeps away who would do that until then.
+    fn block<T>(&'static self, lock: HardGuard<'_, T>, deadline: Option<Instant>) -> Woken {
+        let masked = InterruptsMasked::new();
+        self.set_state(State::Blocked);
+        if let Some(deadline) = deadline {
+            schedule::sleep(self, deadline);
+        }
+        drop(lock);
+        // Who told it to stop before it was blocked couldn't wake it.
+        if self.is_stopping() && self.become_ready(Woken::Stopped) {
+            schedule::end_sleep(self);
+            self.set_state(State::Running);
+        } else {
+            schedule::switch(&masked);
+        }
+        match self.woken.load(Ordering::Relaxed) {
+            0 => Woken::Raised,
+            1 => Woken::Timeout,
+            2 => Woken::Gone,
+            _ => Woken::Stopped,
+        }
+    }
+
+    /// Whether it mustn't wait any more: it is to end, or to leave a module that it calls.
+    fn is_stopping(&self) -> bool {
+        let leaving = self.leaving.load(Ordering::Acquire);
+        self.stopping.load(Ordering::Acquire)
+            || leaving != NOBODY && self.is_calling(ProviderId::from_raw(leaving))
+    }
+
+    /// Whether it is calling a provider, directly or not.
+    fn is_calling(&self, provider: ProviderId) -> bool {
+        let depth = self.block.depth.load(Ordering::Acquire) as usize;
+        let publications = self.block.calls.iter().take(depth).filter_map(Call::publication);
+        publications.into_iter().any(|publication| publication.provider == provider)
+    }
+}
+
+/// Gives the processor that boots a block, before anything else; [`initialise`] gives it a thread.
+pub fn prepare() {
+    static BOOT: Block = Block::new(u32::MAX >> 1);
+    processor::set_block(&BOOT);
+}
+
+/// Makes the calling code the idle thread of this processor. To be called once on each.
+pub fn initialise() {
+    let name = alloc::format!("idle/{}", processor::index());
+    let thread: &'static Thread = Box::leak(Box::new(Thread::new(&name, None, Priority::Low, None)));
+    schedule::enter(thread);
+    THREADS.lock().push(thread);
+}
+
+/// Starts a thread on behalf of `owner`.
+///
+/// # Errors
+/// When there is no memory for its stack.
+pub fn spawn(
+    name: &str,
+    owner: Option<ProviderId>,
+    priority: Priority,
+    body: Box<dyn FnOnce() + Send>,
+) -> Result<()> {
+    reap();
+    let module = module_of(&*body);
+    let stack = Stack::new()?;
+    let stack_end = stack.end();
+    let mut thread = Box::new(Thread { module, ..Thread::new(name, owner, priority, Some(stack)) });
+    thread.body = UnsafeCell::new(Some(body));
+    // SAFETY: the stack was made for this thread and is freed only after it has finished.
+    thread.context = UnsafeCell::new(unsafe { Context::new(stack_end, enter, 0) });
+    let thread: &'static Thread = Box::leak(thread);
+    THREADS.lock().push(thread);
+    schedule::enqueue(thread);
+    give_way_if_due();
+    Ok(())
+}
+
+/// The module whose code `body` is: a trait object's vtable is one of the module's constants.
+fn module_of(body: &(dyn FnOnce() + Send)) -> Option<Arc<Loaded>> {
+    let object: *const (dyn FnOnce() + Send) = body;
+    // SAFETY: a pointer to a trait object is the object's address and that of its vtable; both are just numbers here.
+    let [_, vtable]: [usize; 2] = unsafe { mem::transmute(object) };
+    modules::containing(vtable)
+}
+
+extern "C" fn enter(_argument: usize) -> ! {
+    schedule::finish();
+    // SAFETY: `switch` comes here with interrupts masked and no lock held.
+    unsafe { processor::unmask_interrupts() };
+    let thread = schedule::running();
+    // SAFETY: nobody else accesses it any more.
+    let body = unsafe { (*thread.body.get()).take() };
+    if let Some(Err(message)) = body.map(guarded) {
+        log::error!("thread '{}' panicked: {message}", thread.name);
+    }
+    THREADS.lock().retain(|other| !ptr::eq(*other, thread));
+    let masked = InterruptsMasked::new();
+    let mut first = FINISHED.load(Ordering::Relaxed);
+    loop {
+        thread.next.store(first, Ordering::Relaxed);
+        let own = ptr::from_ref(thread).cast_mut();
+        match FINISHED.compare_exchange(first, own, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => break,
+            Err(other) => first = other,
+        }
+    }
+    thread.set_state(State::Finished);
+    schedule::switch(&masked);
+    unreachable!("a finished thread was resumed")
+}
+
+/// Frees the threads that have finished.
+pub fn reap() {
+    let mut next = FINISHED.swap(ptr::null_mut(), Ordering::Acquire);
+    // SAFETY: who is in the list is freed here alone.
+    while let Some(thread) = unsafe { next.as_ref() } {
+        let own = next;
+        next = thread.next.load(Ordering::Relaxed);
+        while thread.state() != State::Finished || thread.on_processor.load(Ordering::Acquire) {
+            // Its last few instructions on another processor.
+            core::hint::spin_loop();
+        }
+        // SAFETY: it was leaked from a box in `spawn`, is in no list any more, and nobody is on its stack.
+        drop(unsafe { Box::from_raw(own) });
+    }
+}
+
+/// Refuses to wait where that would never end well.
+fn check_may_wait() {
+    let held = schedule::running().block.masked.load(Ordering::Relaxed);
+    assert!(held == 0, "a wait in an interrupt handler or with a lock held");
+}
+
+/// What the processor does when there is nothing to do: sleeps until an interrupt comes.
+pub fn idle() -> ! {
+    loop {
+        reap();
+        let masked = InterruptsMasked::new();
+        if schedule::has_work() {
+            schedule::switch(&masked);
+        } else if schedule::has_sleepers() && !time::has_interrupt() {
+            // Nothing would end the sleep: the counter has to be looked at.
+            schedule::tick();
+        } else {
+            aarch64_cpu::asm::wfi();
+        }
+    }
+}
+
+/// Lets the other threads that are ready and not less urgent run first.
+pub fn yield_now() {
+    schedule::switch(&InterruptsMasked::new());
+}
+
+/// Does what waited for the running thread to let go of its last lock.
+pub fn unmasked() {
+    loop {
+        // Where interrupts are masked, whoever masked them looks after it.
+        if processor::interrupts_are_masked() {
+            return;
+        }
+        let masked = InterruptsMasked::new();
+        settle(&masked);
+        drop(masked);
+        if schedule::running().block.pending.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+    }
+}
+
+/// Serves the interrupts that had to wait, and gives way if that is due; nothing if a lock is held.
+pub fn settle(masked: &InterruptsMasked) {
+    let block = &schedule::running().block;
+    if block.masked.load(Ordering::Relaxed) == 0 {
+        block.pending.store(0, Ordering::Relaxed);
+        interrupt::serve_deferred();
+        if schedule::is_due() {
+            schedule::switch(masked);
+        }
+    }
+}
+
+/// Gives way to a more urgent thread that has become ready, unless a lock is held.
+pub fn give_way_if_due() {
+    let block = &schedule::running().block;
+    if block.pending.load(Ordering::Relaxed) != 0 && block.masked.load(Ordering::Relaxed) == 0 {
+        unmasked();
+    }
+}
+
+/// Waits until `deadline`.
+///
+/// # Errors
+/// [`Error::Stopping`].
+pub fn sleep_until(deadline: Instant) -> Result<()> {
+    static NOTHING: processor::HardLock<()> = processor::HardLock::new(());
+    check_may_wait();
+    let thread = schedule::running();
+    if thread.is_stopping() {
+        return Err(Error::Stopping);
+    }
+    match thread.block(NOTHING.lock(), Some(deadline)) {
+        Woken::Stopped => Err(Error::Stopping),
+        _ => Ok(()),
+    }
+}
+
+/// The running thread's number.
+pub fn current() -> u32 {
+    schedule::running().number()
+}
+
+/// On whose behalf the running code runs: the provider that is being called, or else the thread's own.
+pub fn owner() -> Option<ProviderId> {
+    let thread = schedule::running();
+    match thread.block.innermost() {
+        Some(call) => Some(call.provider),
+        // Before there are threads there is nobody.
+        None if thread.block.number.load(Ordering::Relaxed) == u32::MAX >> 1 => None,
+        None => thread.owner,
+    }
+}
+
+/// Whether any thread is calling `provider`. Once its object has been taken away and this is false, it stays so.
+pub fn is_called(provider: ProviderId) -> bool {
+    fence(Ordering::SeqCst);
+    THREADS.lock().iter().any(|thread| thread.is_calling(provider))
+}
+
+/// Whether the running thread is calling `provider`.
+pub fn calls(provider: ProviderId) -> bool {
+    schedule::running().is_calling(provider)
+}
+
+/// Ends the waits of all threads that are calling `provider` there.
+pub fn expel(provider: ProviderId) {
+    let running = schedule::running();
+    for thread in THREADS.lock().iter().filter(|thread| !ptr::eq(**thread, running) && thread.is_calling(provider)) {
+        thread.leaving.store(provider.raw(), Ordering::Release);
+        thread.wake(Woken::Stopped);
+    }
+}
+
+/// Lets the threads that [`expel`] sent away call the provider again.
+pub fn readmit(provider: ProviderId) {
+    for thread in THREADS.lock().iter() {
+        // Another removal may have sent it away meanwhile.
+        let _ = thread.leaving.compare_exchange(provider.raw(), NOBODY, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// Tells all threads that run on behalf of `owner` to end, and waits until they have, or for some seconds: what they run
+/// stays in memory as long as they do.
+pub fn stop_all(owner: ProviderId) {
+    stop_where(|thread| thread.owner == Some(owner));
+}
+
+/// Tells all threads that run a module's code to end, whoever started them, and waits as [`stop_all`] does.
+pub fn stop_module(name: &str) {
+    stop_where(|thread| thread.module.as_ref().is_some_and(|module| module.name() == name));
+}
+
+fn stop_where(is_meant: impl Fn(&Thread) -> bool) {
+    let deadline = time::now() + PATIENCE;
+    loop {
+        let running = schedule::running();
+        let threads = THREADS.lock();
+        let meant = threads.iter().filter(|thread| !ptr::eq(**thread, running) && is_meant(thread));
+        let meant: Vec<&'static Thread> = meant.copied().collect();
+        for thread in &meant {
+            thread.stopping.store(true, Ordering::Release);
+            thread.wake(Woken::Stopped);
+        }
+        let first = meant.first().map(|thread| thread.name.clone());
+        drop(threads);
+        let Some(name) = first else { return };
+        if time::now() > deadline {
+            log::error!("thread '{name}' was told to end and doesn't; the code that it runs stays in memory");
+            return;
+        }
+        pause();
+    }
+}
+
+/// Waits a moment for others, even if the caller is to end itself.
+pub fn pause() {
+    yield_now();
+    if sleep_until(time::now() + Duration::from_micros(200)).is_err() {
+        yield_now();
+    }
+}
+
+/// Runs code that may panic, such as a module's. A panic ends it, and its message is the error.
+pub fn guarded<R>(action: impl FnOnce() -> R) -> core::result::Result<R, String> {
+    unwinding::panic::catch_unwind(action).map_err(|payload| match payload.downcast() {
+        Ok(message) => *message,
+        Err(_) => "a panic of an unknown kind".to_owned(),
+    })
+}
+
+/// The running thread's name.
+pub fn name() -> String {
+    let thread = schedule::running();
+    if thread.block.number.load(Ordering::Relaxed) == u32::MAX >> 1 { "boot".to_owned() } else { thread.name.clone() }
+}
