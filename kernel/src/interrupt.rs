@@ -3,8 +3,8 @@
 //! One controller collects all lines for now, the root of the interrupt tree. It is a module like any other.
 
 use crate::registry::{self, Borrowed};
-use crate::thread;
-use abi::interrupt::{InterruptController, Line};
+use crate::{processor, thread};
+use abi::interrupt::{Cause, InterruptController, Line, ProcessorId, Urgency};
 use abi::registry::ProviderId;
 use abi::sync::Lock;
 use abi::{Class, Error, Interface, Result};
@@ -18,6 +18,16 @@ enum Handler {
     Timer,
     /// A driver: the node, and the interrupt's number there.
     Driver { provider: ProviderId, index: usize },
+}
+
+impl Handler {
+    /// The timer must get through while a driver's handler runs.
+    fn urgency(self) -> Urgency {
+        match self {
+            Self::Timer => Urgency::High,
+            Self::Driver { .. } => Urgency::Normal,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -84,14 +94,48 @@ pub fn claim_for_timer(controller: ProviderId, specifier: &[u32]) -> Result<()> 
 }
 
 fn enable(controller: ProviderId, number: u32) -> Result<()> {
-    let line = match TABLE.lock().claims.get_mut(number as usize) {
+    let claim = match TABLE.lock().claims.get_mut(number as usize) {
         Some(Some(claim)) => {
             claim.active = true;
-            claim.line
+            *claim
         }
         _ => return Ok(()),
     };
-    with_controller(controller, |controller| controller.enable(line))
+    with_controller(controller, |controller| controller.enable(claim.line, claim.handler.urgency()))
+}
+
+/// Whether there is a controller in use.
+pub fn has_controller() -> bool {
+    TABLE.lock().controller.is_some()
+}
+
+/// Lets the controller, and through it the kernel's timer, interrupt the calling processor, which isn't the one that the
+/// controller was bound on.
+///
+/// # Errors
+/// When there is no controller, or it can't.
+pub fn start_processor() -> Result<()> {
+    let table = TABLE.lock();
+    let controller = table.controller.ok_or(Error::Gone)?;
+    let timer = table.claims.iter().flatten().find(|claim| claim.handler == Handler::Timer).copied();
+    drop(table);
+    with_controller(controller, |controller| {
+        controller.start_processor()?;
+        timer.map_or(Ok(()), |timer| controller.enable(timer.line, timer.handler.urgency()))
+    })
+}
+
+/// Interrupts processor number `index`. What was written before is there for it to see. Does nothing without a
+/// controller or for a processor that hasn't been started.
+pub fn signal(index: usize) {
+    let (Some(processor), Some(controller)) = (processor::identifier_of(index), TABLE.lock().controller) else { return };
+    aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::ISHST);
+    // A controller that is gone interrupts nobody.
+    let _ = with_controller(controller, |controller| {
+        controller.signal(ProcessorId::from_mpidr(processor));
+        Ok(())
+    });
+    aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
 }
 
 /// Lets the interrupts that `provider` has taken through.
@@ -158,11 +202,12 @@ pub fn users_of(controller: ProviderId) -> Vec<ProviderId> {
     claims.filter_map(provider).collect()
 }
 
-/// Whether the kernel's timer interrupts through this controller.
-pub fn serves_the_timer(controller: ProviderId) -> bool {
+/// Whether the kernel itself is interrupted through this controller: by its timer, or by signals between processors.
+pub fn serves_the_kernel(controller: ProviderId) -> bool {
     let table = TABLE.lock();
     let is_timer = |claim: &Claim| claim.handler == Handler::Timer;
-    table.controller == Some(controller) && table.claims.iter().flatten().any(is_timer)
+    let has_use = processor::count() > 1 || table.claims.iter().flatten().any(is_timer);
+    table.controller == Some(controller) && has_use
 }
 
 /// Serves the most urgent interrupt. Called with interrupts masked; another that is pending comes right after.
@@ -170,7 +215,23 @@ pub fn dispatch() {
     let Some(controller) = TABLE.lock().controller else { return };
     // A controller in use can't be removed, and one that isn't in use lets no interrupt through.
     let _ = with_controller(controller, |controller| {
-        let Some(number) = controller.acknowledge() else { return Ok(()) };
+        let Some(acknowledged) = controller.acknowledge() else { return Ok(()) };
+        match acknowledged.cause {
+            Cause::Line(number) => serve_line(controller, number),
+            Cause::Signal => {
+                processor::count_signal();
+                signalled();
+            }
+        }
+        controller.end(acknowledged);
+        Ok(())
+    });
+}
+
+/// What a signal is for.
+fn signalled() {}
+
+fn serve_line(controller: &dyn InterruptController, number: u32) {
         let handler = match TABLE.lock().claims.get(number as usize) {
             Some(Some(claim)) => Some(claim.handler),
             _ => None,
@@ -181,9 +242,6 @@ pub fn dispatch() {
             // It would come again at once, and for ever.
             _ => controller.disable(number),
         }
-        controller.end(number);
-        Ok(())
-    });
 }
 
 /// Calls the driver; false if it can't serve its interrupt any more.

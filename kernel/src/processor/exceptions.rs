@@ -1,10 +1,11 @@
 //! What the processor does when something interrupts it, and how a fatal exception is told.
 
+use super::local::{self, Local};
 use crate::{interrupt, panic, thread};
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable, VBAR_EL1, Writeable};
 use core::fmt;
 
-core::arch::global_asm!(include_str!("exceptions.s"));
+core::arch::global_asm!(include_str!("exceptions.s"), exception_stack = const Local::EXCEPTION_STACK);
 
 /// The registers of the interrupted code, as `exceptions.s` saves them.
 #[repr(C)]
@@ -32,7 +33,10 @@ pub fn install() {
 #[unsafe(no_mangle)]
 extern "C" fn exception_interrupt(_frame: &mut Frame) {
     interrupt::dispatch();
-    thread::preempt();
+    // Threads run on the first processor only.
+    if local::index() == 0 {
+        thread::preempt();
+    }
 }
 
 #[unsafe(no_mangle)]

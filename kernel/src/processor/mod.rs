@@ -4,17 +4,18 @@ pub mod cache;
 pub mod context;
 pub mod exceptions;
 mod local;
+pub mod start;
 
 use aarch64_cpu::registers::{MIDR_EL1, MPIDR_EL1, Readable};
-use abi::sync::InterruptsMasked;
+use abi::interrupt::ProcessorId;
 
-pub use local::{MOST, index, initialise};
+pub use local::{MOST, count, count_signal, identifier_of, index, initialise};
 
 core::arch::global_asm!(include_str!("bytes.s"));
 
-/// Which processor this is: the affinity fields of MPIDR_EL1 (Arm ARM D24.2.118), as the device tree's `reg` has them.
+/// Which processor this is: the affinity fields of MPIDR_EL1, as the device tree's `reg` has them.
 pub fn identifier() -> u64 {
-    MPIDR_EL1.get() & 0xff_00ff_ffff
+    ProcessorId::from_mpidr(MPIDR_EL1.get()).affinity()
 }
 
 /// Whether this processor may compute a wrong address after an ADRP in the last two words of a page (Arm Cortex-A53 MPCore
@@ -33,7 +34,8 @@ pub fn has_erratum_843419() -> bool {
 
 /// Stops this processor for good.
 pub fn halt() -> ! {
-    core::mem::forget(InterruptsMasked::new());
+    // SAFETY: no interrupt is taken any more, and nothing else follows.
+    unsafe { core::arch::asm!("msr daifset, #3", options(nostack)) }
     loop {
         aarch64_cpu::asm::wfi();
     }
