@@ -84,6 +84,17 @@ impl<T: RegisterBlock> Registers<T> {
         self.start
     }
 
+    /// The same layout again, `offset` bytes further on; none if it isn't mapped there as a whole, or is misaligned.
+    pub fn at(&self, offset: usize) -> Option<&T> {
+        let end = offset.checked_add(size_of::<T>())?;
+        if end > self.size || offset % align_of::<T>() != 0 {
+            return None;
+        }
+        // SAFETY: all of it lies within the mapping, `map` checked the alignment of its start, any bytes are a valid
+        // `T`, and the mapping lives as long as `self`.
+        Some(unsafe { self.start.add(offset).cast().as_ref() })
+    }
+
     /// How many bytes are mapped.
     pub fn size(&self) -> usize {
         self.size

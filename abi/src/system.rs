@@ -97,6 +97,8 @@ pub enum DeviceState {
     Empty,
     /// The tree says that it is not to be used: its `status`.
     Disabled(String),
+    /// It is a processor that doesn't run, for this reason.
+    NotStarted(String),
     /// No module claims it.
     Unclaimed,
     /// Its driver waits for something.

@@ -253,7 +253,11 @@ pub fn dispatch() -> bool {
     let Ok(Some(acknowledged)) = controller.call(|controller| controller.acknowledge()) else { return false };
     let mut whole_tick = false;
     match acknowledged.cause {
-        Cause::Signal => processor::count_signal(),
+        Cause::Signal => {
+            processor::count_signal();
+            // Perhaps a thread waits for this processor.
+            abi::running::block().pending.store(1, Ordering::Relaxed);
+        }
         Cause::Line(number) if number == TIMER.load(Ordering::Relaxed) => whole_tick = schedule::tick(),
         Cause::Line(_) => {
             let block = abi::running::block();

@@ -1,7 +1,8 @@
 //! Arm Generic Interrupt Controller, versions 2 and 3.
 //!
-//! Lines are numbered by INTID: 16 to 31 are private to a processor, 32 to 1019 are shared. All have the same priority,
-//! so none interrupts another, and all are sent to the processor that the system booted on.
+//! Lines are numbered by INTID: 16 to 31 are private to a processor, 32 to 1019 are shared, and each of those is sent to
+//! the processor that enabled it. Processors signal each other with number 0. There are two priorities, for the two
+//! urgencies.
 //!
 //! The registers are described here and not taken from the crate `arm-gic`: that one needs `unsafe`, can't route a
 //! shared line to a processor in version 2, overwrites the priorities of the three neighbours of a line there, and
@@ -14,8 +15,9 @@ mod specifier;
 mod v2;
 mod v3;
 
-use abi::interrupt::Line;
+use abi::interrupt::{Acknowledged, Line, ProcessorId, Urgency};
 use abi::prelude::*;
+use arm_sysregs::el1::accessors::read_mpidr_el1;
 
 abi::driver!(
     Gic: InterruptController,
@@ -38,7 +40,7 @@ enum Gic {
 impl Driver for Gic {
     fn probe(node: &Node, resources: &mut Resources) -> Result<Self> {
         Ok(match node.compatible() {
-            "arm,gic-v3" => Self::V3(v3::Controller::new(resources)?),
+            "arm,gic-v3" => Self::V3(v3::Controller::new(node, resources)?),
             _ => Self::V2(v2::Controller::new(resources)?),
         })
     }
@@ -49,10 +51,17 @@ impl InterruptController for Gic {
         specifier::translate(specifier)
     }
 
-    fn enable(&self, line: Line, _urgency: abi::interrupt::Urgency) -> Result<()> {
+    fn start_processor(&self) -> Result<()> {
         match self {
-            Self::V2(controller) => controller.enable(line),
-            Self::V3(controller) => controller.enable(line),
+            Self::V2(controller) => controller.start_processor(),
+            Self::V3(controller) => controller.start_processor(),
+        }
+    }
+
+    fn enable(&self, line: Line, urgency: Urgency) -> Result<()> {
+        match self {
+            Self::V2(controller) => controller.enable(line, urgency),
+            Self::V3(controller) => controller.enable(line, urgency),
         }
     }
 
@@ -63,21 +72,31 @@ impl InterruptController for Gic {
         }
     }
 
-    fn acknowledge(&self) -> Option<abi::interrupt::Acknowledged> {
-        let number = match self {
-            Self::V2(controller) => controller.acknowledge(),
-            Self::V3(controller) => controller.acknowledge(),
-        };
-        (number < lines::END).then_some(abi::interrupt::Acknowledged { cause: abi::interrupt::Cause::Line(number) })
-    }
-
-    fn end(&self, acknowledged: abi::interrupt::Acknowledged) {
-        let abi::interrupt::Cause::Line(number) = acknowledged.cause else { return };
+    fn signal(&self, processor: ProcessorId) {
         match self {
-            Self::V2(controller) => controller.end(number),
-            Self::V3(controller) => controller.end(number),
+            Self::V2(controller) => controller.signal(processor),
+            Self::V3(controller) => controller.signal(processor),
         }
     }
+
+    fn acknowledge(&self) -> Option<Acknowledged> {
+        match self {
+            Self::V2(controller) => controller.acknowledge(),
+            Self::V3(controller) => controller.acknowledge(),
+        }
+    }
+
+    fn end(&self, acknowledged: Acknowledged) {
+        match self {
+            Self::V2(controller) => controller.end(acknowledged.token),
+            Self::V3(controller) => controller.end(acknowledged.token),
+        }
+    }
+}
+
+/// The processor that this runs on.
+fn this_processor() -> ProcessorId {
+    ProcessorId::from_mpidr(read_mpidr_el1().bits())
 }
 
 #[cfg(test)]

@@ -1,20 +1,41 @@
 //! What the distributor of both versions and a redistributor have in common: arrays of registers with a few bits for
 //! each line.
 
-use abi::interrupt::{Line, Trigger};
+use abi::interrupt::{Acknowledged, Cause, Line, Trigger, Urgency};
 use abi::prelude::*;
 
 /// The numbers of lines end here; what follows means something else, such as that none is pending.
-pub const END: u32 = 1020;
+const END: u32 = 1020;
 
-/// Where the numbers of shared lines begin.
+/// Where the numbers of shared lines begin; those below are each processor's own.
 pub const FIRST_SHARED: u32 = 32;
+
+/// Where the numbers of lines begin; those below are for interrupts from one processor to another.
+const FIRST_LINE: u32 = 16;
+
+/// The interrupt that processors signal each other with.
+pub const SIGNAL: Line = Line { number: 0, trigger: Trigger::Edge };
 
 /// Lets every priority through.
 pub const PRIORITY_MASK: u8 = 0xff;
 
-/// The priority of every line. In the non-secure state the hardware halves it.
-const PRIORITY: u8 = 0x80;
+/// The priority that stands for an urgency: the lower, the more urgent. These differ in the bit below the highest, which
+/// every GIC has and, with [`BINARY_POINT`], looks at. In the non-secure state the hardware halves their distance to 0xff.
+fn priority(urgency: Urgency) -> u8 {
+    match urgency {
+        Urgency::High => 0x40,
+        Urgency::Normal => 0x80,
+    }
+}
+
+/// How many of the lower bits of a priority don't matter for preemption: as few as the GIC can do with.
+pub const BINARY_POINT: u8 = 0;
+
+/// What a processor has taken, by its number; `token` is what was read in its place.
+pub fn acknowledged(number: u32, token: u32) -> Option<Acknowledged> {
+    let cause = if number < FIRST_LINE { Cause::Signal } else { Cause::Line(number) };
+    (number < END).then_some(Acknowledged { cause, token })
+}
 
 register_bitfields! {u32,
     /// `GICD_TYPER`: the number of lines is 32 (`LINES` + 1).
@@ -60,6 +81,18 @@ impl Lines<'_> {
         }
     }
 
+    /// Those of the lines that are the calling processor's own.
+    pub fn private(self) -> Self {
+        Self {
+            group: &self.group[..1],
+            set_enable: &self.set_enable[..1],
+            clear_enable: &self.clear_enable[..1],
+            clear_active: &self.clear_active[..1],
+            priority: &self.priority[..FIRST_SHARED as usize],
+            configuration: &self.configuration[..2],
+        }
+    }
+
     /// Silences all lines, and forgets those that somebody before us acknowledged and didn't end.
     pub fn reset(&self) {
         for (enable, active) in self.clear_enable.iter().zip(self.clear_active) {
@@ -76,14 +109,14 @@ impl Lines<'_> {
     }
 
     /// Lets `line` interrupt.
-    pub fn enable(&self, line: Line) -> Result<()> {
+    pub fn enable(&self, line: Line, urgency: Urgency) -> Result<()> {
         let index = line.number as usize;
         let (Some(enable), Some(priority), Some(configuration)) =
             (self.set_enable.get(index / 32), self.priority.get(index), self.configuration.get(index / 16))
         else {
             return Err(Error::Invalid(format!("this GIC has no line {}", line.number)));
         };
-        priority.set(PRIORITY);
+        priority.set(self::priority(urgency));
         // Two bits a line; the lower one is reserved.
         let edge = 2 << (index % 16 * 2);
         configuration.set(match line.trigger {

@@ -1,14 +1,18 @@
 //! Version 2: distributor and processor interface are both mapped to memory. Registers: ARM IHI 0048B.b, chapter 4.
 
-use crate::lines::{DistributorKind, Lines, PRIORITY_MASK, lines_in};
-use abi::interrupt::Line;
+use crate::lines::{
+    BINARY_POINT, DistributorKind, FIRST_SHARED, Lines, PRIORITY_MASK, SIGNAL, acknowledged, lines_in,
+};
+use crate::this_processor;
+use abi::interrupt::{Acknowledged, Line, ProcessorId, Urgency};
 use abi::prelude::*;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 abi::registers! {
     Distributor {
         (0x000 => control: ReadWrite<u32, Control::Register>),
         (0x004 => kind: ReadOnly<u32, DistributorKind::Register>),
-        (0x008 => _reserved),
+        (0x008 => _reserved0),
         (0x080 => group: [ReadWrite<u32>; 32]),
         (0x100 => set_enable: [ReadWrite<u32>; 32]),
         (0x180 => clear_enable: [ReadWrite<u32>; 32]),
@@ -17,7 +21,9 @@ abi::registers! {
         (0x400 => priority: [ReadWrite<u8>; 1024]),
         (0x800 => target: [ReadWrite<u8>; 1024]),
         (0xc00 => configuration: [ReadWrite<u32>; 64]),
-        (0xd00 => @END),
+        (0xd00 => _reserved1),
+        (0xf00 => signal: WriteOnly<u32, Signal::Register>),
+        (0xf04 => @END),
     }
 }
 
@@ -25,7 +31,7 @@ abi::registers! {
     Interface {
         (0x000 => control: ReadWrite<u32, Control::Register>),
         (0x004 => priority_mask: ReadWrite<u32>),
-        (0x008 => _binary_point),
+        (0x008 => binary_point: ReadWrite<u32>),
         (0x00c => acknowledge: ReadOnly<u32, Acknowledge::Register>),
         (0x010 => end: WriteOnly<u32>),
         (0x014 => @END),
@@ -36,16 +42,24 @@ register_bitfields! {u32,
     /// `GICD_CTLR` and `GICC_CTLR`: the bit stands for group 1 where it is seen from the non-secure state, else for
     /// group 0.
     Control [ ENABLE OFFSET(0) NUMBITS(1) [] ],
-    /// `GICC_IAR`.
-    Acknowledge [ LINE OFFSET(0) NUMBITS(10) [] ]
+    /// `GICC_IAR`. Above the number stands which processor has sent a signal.
+    Acknowledge [ NUMBER OFFSET(0) NUMBITS(10) [] ],
+    /// `GICD_SGIR`: the signal of number 0 is sent to the processors whose bits are set.
+    Signal [ TARGETS OFFSET(16) NUMBITS(8) [] ]
 }
 
 pub struct Controller {
-    distributor: Lock<Registers<Distributor>>,
+    distributor: Registers<Distributor>,
+    /// Each processor has its own at the same address.
     interface: Registers<Interface>,
-    /// The bit of this processor in a target register; 0 on a machine with one processor.
-    processor: u8,
+    /// Held by who changes what several lines share.
+    changing: Lock<()>,
+    /// The affinity of the processor that each bit of a target register stands for, or [`NOBODY`].
+    processors: [AtomicU64; 8],
 }
+
+/// No processor's affinity.
+const NOBODY: u64 = u64::MAX;
 
 impl Controller {
     pub fn new(resources: &mut Resources) -> Result<Self> {
@@ -57,46 +71,79 @@ impl Controller {
         // Group 0 is the one that `ENABLE` stands for. Seen from the non-secure state these writes do nothing, and
         // `ENABLE` stands for group 1, which holds what secure firmware has left to others.
         distributor.lines().set_group(0);
-        // The target registers of private lines read as the processor that reads them (section 4.3.12).
-        let processor = distributor.target.iter().take(32).map(|target| target.get()).find(|target| *target != 0);
-
         distributor.control.write(Control::ENABLE::SET);
-        interface.priority_mask.set(PRIORITY_MASK.into());
-        interface.control.write(Control::ENABLE::SET);
-        Ok(Self { distributor: Lock::new(distributor), interface, processor: processor.unwrap_or(0) })
+        let processors = [const { AtomicU64::new(NOBODY) }; 8];
+        let controller = Self { distributor, interface, changing: Lock::new(()), processors };
+        controller.start_processor()?;
+        Ok(controller)
     }
 
-    pub fn enable(&self, line: Line) -> Result<()> {
-        let distributor = self.distributor.lock();
-        if let Some(target) = distributor.target.get(line.number as usize) {
-            target.set(self.processor);
+    pub fn start_processor(&self) -> Result<()> {
+        // The distributor shows each processor its own private lines.
+        let changing = self.changing.lock();
+        let lines = self.distributor.lines().private();
+        lines.reset();
+        lines.set_group(0);
+        lines.enable(SIGNAL, Urgency::Normal)?;
+        drop(changing);
+        self.interface.priority_mask.set(PRIORITY_MASK.into());
+        self.interface.binary_point.set(BINARY_POINT.into());
+        self.interface.control.write(Control::ENABLE::SET);
+        let bit = self.distributor.this_processor().trailing_zeros() as usize;
+        if let Some(processor) = self.processors.get(bit) {
+            processor.store(this_processor().affinity(), Ordering::Relaxed);
         }
-        distributor.lines().enable(line)
+        Ok(())
+    }
+
+    pub fn enable(&self, line: Line, urgency: Urgency) -> Result<()> {
+        let _changing = self.changing.lock();
+        if let Some(target) = self.distributor.target.get(line.number as usize)
+            && line.number >= FIRST_SHARED
+        {
+            target.set(self.distributor.this_processor());
+        }
+        self.distributor.lines().enable(line, urgency)
     }
 
     pub fn disable(&self, number: u32) {
-        self.distributor.lock().lines().disable(number);
+        self.distributor.lines().disable(number);
+    }
+
+    pub fn signal(&self, processor: ProcessorId) {
+        let is_meant = |known: &AtomicU64| known.load(Ordering::Relaxed) == processor.affinity();
+        if let Some(bit) = self.processors.iter().position(is_meant) {
+            self.distributor.signal.write(Signal::TARGETS.val(1 << bit));
+        }
     }
 
     #[inline]
-    pub fn acknowledge(&self) -> u32 {
-        self.interface.acknowledge.read(Acknowledge::LINE)
+    pub fn acknowledge(&self) -> Option<Acknowledged> {
+        let taken = self.interface.acknowledge.extract();
+        acknowledged(taken.read(Acknowledge::NUMBER), taken.get())
     }
 
     #[inline]
-    pub fn end(&self, number: u32) {
-        self.interface.end.set(number);
+    pub fn end(&self, taken: u32) {
+        self.interface.end.set(taken);
     }
 }
 
 impl Drop for Controller {
     fn drop(&mut self) {
         self.interface.control.set(0);
-        self.distributor.get_mut().control.set(0);
+        self.distributor.control.set(0);
     }
 }
 
 impl Distributor {
+    /// The calling processor's bit in a target register: what those of its private lines read as (section 4.3.12). 0 on
+    /// a machine with one processor.
+    fn this_processor(&self) -> u8 {
+        let targets = self.target.iter().take(FIRST_SHARED as usize);
+        targets.map(|target| target.get()).find(|target| *target != 0).unwrap_or(0)
+    }
+
     /// The registers of the lines that there are.
     fn lines(&self) -> Lines<'_> {
         lines_in!(self).of_distributor(&self.kind)

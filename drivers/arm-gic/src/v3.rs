@@ -1,14 +1,19 @@
 //! Version 3: the processor interface is in system registers, and each processor has a redistributor for its private
 //! lines. Registers: ARM IHI 0069H, chapter 12.
 
-use crate::lines::{DistributorKind, FIRST_SHARED, Lines, PRIORITY_MASK, lines_in};
-use abi::interrupt::Line;
+use crate::lines::{
+    BINARY_POINT, DistributorKind, FIRST_SHARED, Lines, PRIORITY_MASK, SIGNAL, acknowledged, lines_in,
+};
+use crate::this_processor;
+use abi::interrupt::{Acknowledged, Line, ProcessorId, Urgency};
 use abi::prelude::*;
 use arm_sysregs::el1::accessors::{
-    read_icc_iar1_el1, read_icc_sre_el1, read_mpidr_el1, write_icc_ctlr_el1, write_icc_eoir1_el1,
-    write_icc_igrpen1_el1, write_icc_pmr_el1,
+    read_icc_iar1_el1, read_icc_sre_el1, write_icc_bpr1_el1, write_icc_ctlr_el1, write_icc_eoir1_el1,
+    write_icc_igrpen1_el1, write_icc_pmr_el1, write_icc_sgi1r_el1,
 };
-use arm_sysregs::el1::registers::{IccCtlrEl1, IccEoir1El1, IccIgrpen1El1, IccPmrEl1, IccSreEl1};
+use arm_sysregs::el1::registers::{
+    IccBpr1El1, IccCtlrEl1, IccEoir1El1, IccIgrpen1El1, IccPmrEl1, IccSgi1rEl1, IccSreEl1,
+};
 
 abi::registers! {
     Distributor {
@@ -71,83 +76,120 @@ register_bitfields! {u32,
 }
 
 register_bitfields! {u64,
-    /// `GICR_TYPER`: the processor's Aff3, Aff2, Aff1, Aff0 from the most significant byte on.
-    RedistributorKind [ AFFINITY OFFSET(32) NUMBITS(32) [] ]
+    /// `GICR_TYPER`. `AFFINITY` is the processor's Aff3, Aff2, Aff1, Aff0 from the most significant byte on.
+    RedistributorKind [
+        AFFINITY OFFSET(32) NUMBITS(32) [],
+        LAST OFFSET(4) NUMBITS(1) [],
+        VIRTUAL_LPIS OFFSET(1) NUMBITS(1) []
+    ]
 }
+
+/// Bytes from one redistributor to the next in version 3, and in version 4, which has two more pages of 64 KiB.
+const STRIDE: usize = 0x2_0000;
+const STRIDE_VERSION_4: usize = 0x4_0000;
 
 pub struct Controller {
-    registers: Lock<MappedRegisters>,
-    /// This processor's affinity, as a routing register takes it.
-    processor: u64,
-}
-
-struct MappedRegisters {
     distributor: Registers<Distributor>,
-    redistributor: Registers<Redistributor>,
+    /// The runs of redistributors.
+    regions: Vec<Registers<Redistributor>>,
+    /// From one redistributor to the next, if the tree says so.
+    stride: Option<usize>,
+    /// Held by who changes what several lines share.
+    changing: Lock<()>,
 }
 
 impl Controller {
-    pub fn new(resources: &mut Resources) -> Result<Self> {
+    /// Node: the Linux binding `arm,gic-v3.yaml`.
+    pub fn new(node: &Node, resources: &mut Resources) -> Result<Self> {
         let distributor: Registers<Distributor> = resources.registers(0)?;
-        let redistributor: Registers<Redistributor> = resources.registers(1)?;
-        if !read_icc_sre_el1().contains(IccSreEl1::SRE) {
-            let reason =
-                "the GIC's system registers are switched off (ICC_SRE_EL1), which firmware and boot code decide";
-            return Err(Error::Unsupported(reason.to_owned()));
-        }
-        let processor = read_mpidr_el1().bits() & 0xff_00ff_ffff;
-        let owner = redistributor.kind.read(RedistributorKind::AFFINITY);
-        let owner = (owner & 0xff00_0000) << 8 | owner & 0xff_ffff;
-        if owner != processor {
-            return Err(Error::Unsupported(format!(
-                "the GIC's first redistributor belongs to processor {owner:#x}, and this is {processor:#x}"
-            )));
-        }
+        let regions = 1..=node.u32("#redistributor-regions").unwrap_or(1) as usize;
+        let regions = regions.map(|index| resources.registers(index)).collect::<Result<Vec<_>>>()?;
+        let stride = node.property("redistributor-stride").and_then(|value| value.try_into().ok());
+        let stride = stride.map(|value| u64::from_be_bytes(value) as usize).filter(|stride| *stride > 0);
+        check_system_registers()?;
 
         // Affinity routing may be switched on only while all groups are off (section 12.9.4).
         distributor.control.modify(Control::GROUPS::CLEAR);
         wait(|| !distributor.control.is_set(Control::WRITE_PENDING))?;
         distributor.control.modify(Control::AFFINITY_ROUTING::SET);
-        redistributor.waker.modify(Waker::PROCESSOR_SLEEP::CLEAR);
-        wait(|| !redistributor.waker.is_set(Waker::CHILDREN_ASLEEP))?;
-
         distributor.lines().reset();
-        redistributor.lines().reset();
         wait(|| !distributor.control.is_set(Control::WRITE_PENDING))?;
-        wait(|| !redistributor.control.is_set(RedistributorControl::WRITE_PENDING))?;
         distributor.lines().set_group(1);
-        redistributor.lines().set_group(1);
-
         distributor.control.modify(Control::GROUPS::ONE);
-        write_icc_pmr_el1(IccPmrEl1::empty().with_priority(PRIORITY_MASK));
-        write_icc_ctlr_el1(IccCtlrEl1::empty());
-        write_icc_igrpen1_el1(IccIgrpen1El1::ENABLE);
-        Ok(Self { registers: Lock::new(MappedRegisters { distributor, redistributor }), processor })
+
+        let controller = Self { distributor, regions, stride, changing: Lock::new(()) };
+        controller.start_processor()?;
+        Ok(controller)
     }
 
-    pub fn enable(&self, line: Line) -> Result<()> {
-        let registers = self.registers.lock();
+    pub fn start_processor(&self) -> Result<()> {
+        check_system_registers()?;
+        let redistributor = self.redistributor()?;
+        redistributor.waker.modify(Waker::PROCESSOR_SLEEP::CLEAR);
+        wait(|| !redistributor.waker.is_set(Waker::CHILDREN_ASLEEP))?;
+        redistributor.lines().reset();
+        wait(|| !redistributor.control.is_set(RedistributorControl::WRITE_PENDING))?;
+        redistributor.lines().set_group(1);
+        redistributor.lines().enable(SIGNAL, Urgency::Normal)?;
+        write_icc_pmr_el1(IccPmrEl1::empty().with_priority(PRIORITY_MASK));
+        write_icc_bpr1_el1(IccBpr1El1::empty().with_binarypoint(BINARY_POINT));
+        write_icc_ctlr_el1(IccCtlrEl1::empty());
+        write_icc_igrpen1_el1(IccIgrpen1El1::ENABLE);
+        Ok(())
+    }
+
+    /// The calling processor's.
+    fn redistributor(&self) -> Result<&Redistributor> {
+        let processor = this_processor().affinity();
+        for region in &self.regions {
+            let mut offset = 0;
+            while let Some(redistributor) = region.at(offset) {
+                let kind = redistributor.kind.extract();
+                let owner = kind.read(RedistributorKind::AFFINITY);
+                if (owner & 0xff00_0000) << 8 | owner & 0xff_ffff == processor {
+                    return Ok(redistributor);
+                }
+                if kind.is_set(RedistributorKind::LAST) {
+                    break;
+                }
+                let is_version_4 = kind.is_set(RedistributorKind::VIRTUAL_LPIS);
+                offset += self.stride.unwrap_or(if is_version_4 { STRIDE_VERSION_4 } else { STRIDE });
+            }
+        }
+        Err(Error::Unsupported(format!("the GIC has no redistributor for this processor, {processor:#x}")))
+    }
+
+    pub fn enable(&self, line: Line, urgency: Urgency) -> Result<()> {
+        let _changing = self.changing.lock();
         if line.number < FIRST_SHARED {
-            return registers.redistributor.lines().enable(line);
+            return self.redistributor()?.lines().enable(line, urgency);
         }
-        if let Some(route) = registers.distributor.route.get(line.number as usize) {
-            route.set(self.processor);
+        if let Some(route) = self.distributor.route.get(line.number as usize) {
+            route.set(this_processor().affinity());
         }
-        registers.distributor.lines().enable(line)
+        self.distributor.lines().enable(line, urgency)
     }
 
     pub fn disable(&self, number: u32) {
-        let registers = self.registers.lock();
-        if number < FIRST_SHARED {
-            registers.redistributor.lines().disable(number);
-        } else {
-            registers.distributor.lines().disable(number);
+        if number >= FIRST_SHARED {
+            self.distributor.lines().disable(number);
+        } else if let Ok(redistributor) = self.redistributor() {
+            redistributor.lines().disable(number);
         }
     }
 
+    pub fn signal(&self, processor: ProcessorId) {
+        let [affinity0, affinity1, affinity2, _, affinity3, ..] = processor.affinity().to_le_bytes();
+        let target = IccSgi1rEl1::empty().with_aff3(affinity3).with_aff2(affinity2).with_aff1(affinity1);
+        // A range of 16 processors, and a bit for each of them.
+        let target = target.with_rs(affinity0 / 16).with_targetlist(1 << (affinity0 % 16));
+        write_icc_sgi1r_el1(target.with_intid(SIGNAL.number as u8));
+    }
+
     #[inline]
-    pub fn acknowledge(&self) -> u32 {
-        read_icc_iar1_el1().intid()
+    pub fn acknowledge(&self) -> Option<Acknowledged> {
+        let number = read_icc_iar1_el1().intid();
+        acknowledged(number, number)
     }
 
     #[inline]
@@ -156,10 +198,19 @@ impl Controller {
     }
 }
 
+/// Makes sure that the processor reaches its interface to the GIC.
+fn check_system_registers() -> Result<()> {
+    if read_icc_sre_el1().contains(IccSreEl1::SRE) {
+        return Ok(());
+    }
+    let reason = "the GIC's system registers are switched off (ICC_SRE_EL1), which firmware and boot code decide";
+    Err(Error::Unsupported(reason.to_owned()))
+}
+
 impl Drop for Controller {
     fn drop(&mut self) {
         write_icc_igrpen1_el1(IccIgrpen1El1::empty());
-        self.registers.get_mut().distributor.control.modify(Control::GROUPS::CLEAR);
+        self.distributor.control.modify(Control::GROUPS::CLEAR);
     }
 }
 

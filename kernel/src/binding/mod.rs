@@ -67,6 +67,7 @@ pub fn settle(machine: &'static Machine) {
     let settled = exclusively(|| {
         list_nodes(machine);
         bind_pending(machine);
+        processor::start::all(machine);
         if !kernel_log::has_console()
             && let Some(console) = abi::registry::first::<dyn Console>()
         {
@@ -113,7 +114,7 @@ fn list_nodes(machine: &Machine) {
             let status = node.string("status").ok().flatten().unwrap_or("disabled");
             state = DeviceState::Disabled(status.to_owned());
         } else if processors.iter().any(|other| other.node == node && other.identifier != processor::identifier()) {
-            state = DeviceState::Disabled("not started".to_owned());
+            state = DeviceState::NotStarted("nobody has tried".to_owned());
         } else if is_kernels {
             state = DeviceState::Kernel;
         }

@@ -88,7 +88,7 @@ fn check(name: &str, plan: &[Step], dependents: Dependents) -> Result<()> {
         return Err(Error::Busy("the module that asks for it would have to be removed as well".to_owned()));
     }
     if let Some(controller) = unbound.iter().find(|provider| interrupt::serves_the_kernel(**provider)) {
-        return Err(Error::Busy(format!("{} serves the kernel's own timer", registry::name(*controller))));
+        return Err(Error::Busy(format!("{} serves the kernel itself", registry::name(*controller))));
     }
     let consoles = registry::providers(Class::Console);
     if !consoles.is_empty() && consoles.iter().all(|console| unbound.contains(console)) {

@@ -130,16 +130,20 @@ pub unsafe fn initialise(memory: &[Range<usize>], sections: &[(Range<usize>, Per
         let switch: unsafe extern "C" fn(usize) = core::mem::transmute(switch);
         switch(root);
     }
-    // The lower half: no walks, no tables.
-    TCR_EL1.modify(TCR_EL1::EPD0::DisableTTBR0Walks);
-    TTBR0_EL1.set(0);
     // What can be written can't be executed, whatever a table says.
     SCTLR_EL1.modify(SCTLR_EL1::WXN::Enable);
-    // SAFETY: drops what the processor remembers of the boot tables.
-    unsafe { core::arch::asm!("isb", "tlbi vmalle1", "dsb nsh", "isb", options(nostack, preserves_flags)) }
+    leave_lower_half();
     space.mapping.mark_active();
     *SPACE.lock() = Some(space);
     Ok(())
+}
+
+/// Switches this processor's lower half off, with which it came up: no walks, no tables.
+pub fn leave_lower_half() {
+    TCR_EL1.modify(TCR_EL1::EPD0::DisableTTBR0Walks);
+    TTBR0_EL1.set(0);
+    // SAFETY: drops what the processor remembers of the boot tables.
+    unsafe { core::arch::asm!("isb", "tlbi vmalle1", "dsb nsh", "isb", options(nostack, preserves_flags)) }
 }
 
 // Replaces the tables of the upper half while running in the lower: old and new entries for one address must never be
@@ -181,6 +185,10 @@ impl DeviceMapping {
     /// # Errors
     /// When the address space is full.
     pub fn new(physical: Range<usize>) -> Result<Self> {
+        Self::with(physical, Permission::Device)
+    }
+
+    fn with(physical: Range<usize>, permission: Permission) -> Result<Self> {
         // Large regions lie in a block as they do physically, so that they take no table of pages.
         let granule = if physical.len() < BLOCK_SIZE { PAGE_SIZE } else { BLOCK_SIZE };
         let first_page = physical.start & !(PAGE_SIZE - 1);
@@ -189,7 +197,7 @@ impl DeviceMapping {
         with(|space| {
             let reserved = space.devices.allocate(skipped + size, granule).ok_or(Error::OutOfMemory(size))?;
             let pages = reserved + skipped..reserved + skipped + size;
-            if let Err(error) = space.map(pages.clone(), first_page, Permission::Device) {
+            if let Err(error) = space.map(pages.clone(), first_page, permission) {
                 space.devices.free(reserved);
                 return Err(error);
             }
@@ -212,6 +220,24 @@ impl Drop for DeviceMapping {
 
 // SAFETY: an address, valid on every thread.
 unsafe impl Send for DeviceMapping {}
+
+/// Memory that may be missing from the linear map, mapped as it is there: firmware's.
+pub struct MemoryMapping(DeviceMapping);
+
+impl MemoryMapping {
+    /// Maps the memory at `physical`.
+    ///
+    /// # Errors
+    /// When the address space is full.
+    pub fn new(physical: Range<usize>) -> Result<Self> {
+        DeviceMapping::with(physical, Permission::Write).map(Self)
+    }
+
+    /// Where the first byte is.
+    pub fn start(&self) -> NonNull<u8> {
+        self.0.start
+    }
+}
 
 /// A thread's stack with its guard.
 pub struct Stack {

@@ -1,11 +1,12 @@
 //! What the processor does when something interrupts it, and how a fatal exception is told.
 
 use super::InterruptsMasked;
+use super::local::Local;
 use crate::{interrupt, panic, supervision, thread};
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable, VBAR_EL1, Writeable};
 use core::fmt;
 
-core::arch::global_asm!(include_str!("exceptions.s"));
+core::arch::global_asm!(include_str!("exceptions.s"), exception_stack = const Local::EXCEPTION_STACK);
 
 /// The registers of the interrupted code, as `exceptions.s` saves them.
 #[repr(C)]

@@ -106,17 +106,26 @@ restore:
     add     sp, sp, #FRAME
     eret
 
-// The stack is used up: report it from another one. x0 holds the stack pointer, sp the sum of both.
+// The stack is used up: report it from the processor's other one. x0 holds the stack pointer, sp its sum with the
+// thread's x0. Only TPIDR_EL0 is there to keep something in.
 exception_stack_overflow:
-    msr     tpidrro_el0, x0             // the thread's stack pointer
     sub     x0, sp, x0
     msr     tpidr_el0, x0               // the thread's x0
-    adrp    x0, exception_stack_end
-    mov     sp, x0
-    mrs     x0, tpidr_el0
+    mrs     x0, tpidr_el1
+    ldr     x0, [x0, #{exception_stack}]
+    // Swap x0 and sp.
+    add     sp, sp, x0
+    sub     x0, sp, x0
+    sub     sp, sp, x0
     sub     sp, sp, #FRAME
+    str     x1, [sp, #8]
+    mrs     x1, tpidr_el0
+    sub     x0, x0, x1
+    msr     tpidr_el0, x0               // the thread's stack pointer
+    mov     x0, x1
+    ldr     x1, [sp, #8]
     save
-    mrs     x0, tpidrro_el0
+    mrs     x0, tpidr_el0
     add     x0, x0, #FRAME
     str     x0, [sp, #248]
     mov     x0, sp
@@ -126,5 +135,6 @@ exception_stack_overflow:
 .section .bss.exception_stack, "aw", %nobits
 .balign 4096
     .skip   16384
-exception_stack_end:
+.global boot_exception_stack_end
+boot_exception_stack_end:
     .skip   4096

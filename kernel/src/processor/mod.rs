@@ -5,17 +5,20 @@ pub mod context;
 pub mod exceptions;
 mod local;
 mod mask;
+pub mod start;
 
 use aarch64_cpu::registers::{MIDR_EL1, MPIDR_EL1, Readable, TPIDRRO_EL0, Writeable};
+use abi::interrupt::ProcessorId;
 use abi::running::Block;
-pub use local::{MOST, index, initialise};
+
+pub use local::{MOST, count, count_signal, identifier_of, index, initialise};
 pub use mask::{HardGuard, HardLock, InterruptsMasked, interrupts_are_masked};
 
 core::arch::global_asm!(include_str!("bytes.s"));
 
-/// Which processor this is: the affinity fields of MPIDR_EL1 (Arm ARM D24.2.118), as the device tree's `reg` has them.
+/// Which processor this is: the affinity fields of MPIDR_EL1, as the device tree's `reg` has them.
 pub fn identifier() -> u64 {
-    MPIDR_EL1.get() & 0xff_00ff_ffff
+    ProcessorId::from_mpidr(MPIDR_EL1.get()).affinity()
 }
 
 /// Whether this processor may compute a wrong address after an ADRP in the last two words of a page (Arm Cortex-A53 MPCore
@@ -34,7 +37,8 @@ pub fn has_erratum_843419() -> bool {
 
 /// Stops this processor for good.
 pub fn halt() -> ! {
-    core::mem::forget(InterruptsMasked::new());
+    // SAFETY: no interrupt is taken any more, and nothing else follows.
+    unsafe { core::arch::asm!("msr daifset, #3", options(nostack)) }
     loop {
         aarch64_cpu::asm::wfi();
     }
@@ -55,16 +59,3 @@ pub unsafe fn unmask_interrupts() {
 pub fn set_block(block: &'static Block) {
     TPIDRRO_EL0.set(&raw const *block as u64);
 }
-
-/// TEMPORARY
-pub fn count() -> usize {
-    1
-}
-
-/// TEMPORARY
-pub fn identifier_of(_index: usize) -> Option<u64> {
-    None
-}
-
-/// TEMPORARY
-pub fn count_signal() {}

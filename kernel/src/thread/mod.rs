@@ -9,7 +9,7 @@ pub mod schedule;
 use crate::memory::space::Stack;
 use crate::modules::{self, Loaded};
 use crate::processor::context::Context;
-use crate::processor::{self, HardGuard, InterruptsMasked};
+use crate::processor::{self, HardGuard, InterruptsMasked, MOST};
 use crate::{interrupt, time};
 use abi::registry::ProviderId;
 use abi::running::{Block, Call};
@@ -218,10 +218,26 @@ impl Thread {
     }
 }
 
-/// Gives the processor that boots a block, before anything else; [`initialise`] gives it a thread.
+/// The numbers of threads are below; the blocks that processors start with have those from here on.
+const THREAD_NUMBERS: u32 = 1 << 30;
+
+/// Gives this processor a block, before anything else; [`initialise`] gives it a thread.
 pub fn prepare() {
-    static BOOT: Block = Block::new(u32::MAX >> 1);
-    processor::set_block(&BOOT);
+    static BLOCKS: [Block; MOST] = {
+        let mut blocks = [const { Block::new(THREAD_NUMBERS) }; MOST];
+        let mut index = 0;
+        while index < MOST {
+            blocks[index].number = AtomicU32::new(THREAD_NUMBERS + index as u32);
+            index += 1;
+        }
+        blocks
+    };
+    processor::set_block(&BLOCKS[processor::index() % MOST]);
+}
+
+/// The running thread; none before this processor has one.
+fn running() -> Option<&'static Thread> {
+    (abi::running::block().number.load(Ordering::Relaxed) < THREAD_NUMBERS).then(schedule::running)
 }
 
 /// Makes the calling code the idle thread of this processor. To be called once on each.
@@ -394,12 +410,9 @@ pub fn current() -> u32 {
 
 /// On whose behalf the running code runs: the provider that is being called, or else the thread's own.
 pub fn owner() -> Option<ProviderId> {
-    let thread = schedule::running();
-    match thread.block.innermost() {
+    match abi::running::block().innermost() {
         Some(call) => Some(call.provider),
-        // Before there are threads there is nobody.
-        None if thread.block.number.load(Ordering::Relaxed) == u32::MAX >> 1 => None,
-        None => thread.owner,
+        None => running()?.owner,
     }
 }
 
@@ -482,6 +495,5 @@ pub fn guarded<R>(action: impl FnOnce() -> R) -> core::result::Result<R, String>
 
 /// The running thread's name.
 pub fn name() -> String {
-    let thread = schedule::running();
-    if thread.block.number.load(Ordering::Relaxed) == u32::MAX >> 1 { "boot".to_owned() } else { thread.name.clone() }
+    running().map_or_else(|| "boot".to_owned(), |thread| thread.name.clone())
 }

@@ -73,7 +73,7 @@ fn what_others_need_stays() {
         ),
         ("rmmod virtio", "rmmod: module virtio is needed by module virtio-net"),
         // Force stops modules, and not the kernel or the last way to talk to it.
-        ("rmmod --force arm-gic", "rmmod: /intc@8000000 serves the kernel's own timer"),
+        ("rmmod --force arm-gic", "rmmod: /intc@8000000 serves the kernel itself"),
         ("rmmod --force arm-pl011", "rmmod: the only console would be gone"),
         ("rmmod --force shell", "rmmod: the shell can't remove itself"),
     ] {

@@ -35,6 +35,7 @@ fn state(state: &DeviceState) -> String {
         DeviceState::Kernel => "used by the kernel".into(),
         DeviceState::Empty => "empty: its driver found nothing there".into(),
         DeviceState::Disabled(status) => format!("disabled: its status is \"{status}\""),
+        DeviceState::NotStarted(reason) => format!("not started: {reason}"),
         DeviceState::Unclaimed => "unclaimed: no module claims it".into(),
         DeviceState::Deferred(what) => format!("deferred: waiting for {what}"),
         DeviceState::Released => "released: its module was removed".into(),
