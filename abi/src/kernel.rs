@@ -8,7 +8,9 @@ use crate::dma::DmaBuffer;
 use crate::event::{Signal, Wake};
 use crate::registry::ProviderId;
 use crate::running::{Block, Publication};
-use crate::system::{Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+use crate::system::{
+    Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus,
+};
 use crate::thread::Priority;
 use crate::time::Instant;
 use crate::{Class, Error, Result};
@@ -79,7 +81,9 @@ pub mod exports {
     pub use crate::event::{Signal, Wake};
     pub use crate::registry::ProviderId;
     pub use crate::running::{Block, Publication};
-    pub use crate::system::{Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+    pub use crate::system::{
+        Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus,
+    };
     pub use crate::thread::Priority;
     pub use crate::time::Instant;
     pub use crate::{Class, Error, Result};
@@ -159,6 +163,10 @@ kernel_functions! { $
     [safe] fn system_unload_module = lockstep_system_unload_module(name: &str, dependents: Dependents) -> Result<()>;
     /// See [`system::log_records`](crate::system::log_records).
     [safe] fn system_log_records = lockstep_system_log_records(first: u64) -> Vec<LogRecord>;
+    /// See [`system::threads`](crate::system::threads).
+    [safe] fn system_threads = lockstep_system_threads() -> Vec<ThreadStatus>;
+    /// See [`system::interrupts`](crate::system::interrupts).
+    [safe] fn system_interrupts = lockstep_system_interrupts() -> Vec<InterruptStatus>;
     /// See [`system::memory`](crate::system::memory).
     [safe] fn system_memory = lockstep_system_memory() -> MemoryStatus;
 }

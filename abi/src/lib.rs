@@ -14,7 +14,10 @@
 //! it. That is what leaves room for a module to run in an address space of its own behind a proxy of the same trait.
 #![no_std]
 #![feature(allow_internal_unsafe, core_intrinsics)]
-#![allow(internal_features, reason = "`driver!` must expand in crates that forbid unsafe code, and `Handle::call` catches")]
+#![allow(
+    internal_features,
+    reason = "`driver!` must expand in crates that forbid unsafe code, and `Handle::call` catches"
+)]
 
 extern crate alloc;
 

@@ -77,9 +77,7 @@ impl<T> Mutex<T> {
                 poisoned();
             }
             let awaited = seen | AWAITED;
-            if seen == awaited
-                || holder.compare_exchange(seen, awaited, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-            {
+            if seen == awaited || holder.compare_exchange(seen, awaited, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 kernel::mutex_wait(holder, awaited)?;
             }
         }

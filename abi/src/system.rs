@@ -1,6 +1,7 @@
 //! The system as a whole: its modules, devices, memory and log. For the shell and the like.
 
 use crate::registry::ProviderId;
+use crate::thread::Priority;
 use crate::{Result, kernel};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -143,6 +144,38 @@ pub struct MemoryStatus {
     pub free: u64,
 }
 
+/// A thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadStatus {
+    /// Its number, which no other thread has had.
+    pub number: u32,
+    /// What it is called.
+    pub name: String,
+    /// On whose behalf it runs; none for the kernel's own.
+    pub owner: Option<ProviderId>,
+    /// How urgent it is now.
+    pub priority: Priority,
+    /// What it is about.
+    pub state: ThreadState,
+    /// The processor that it runs on, or ran on last.
+    pub processor: usize,
+    /// How long it has run.
+    pub time: Duration,
+    /// How often it was given a processor.
+    pub switches: u64,
+}
+
+/// What a thread is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadState {
+    /// It has a processor.
+    Running,
+    /// It waits for a processor.
+    Ready,
+    /// It waits for something else.
+    Blocked,
+}
+
 /// How often a line has interrupted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterruptStatus {
@@ -228,6 +261,16 @@ pub enum Dependents {
     Keep,
     /// They are stopped first.
     Stop,
+}
+
+/// All threads. Those called `idle/N` run when processor number `N` has nothing else to do.
+pub fn threads() -> Vec<ThreadStatus> {
+    kernel::system_threads()
+}
+
+/// All interrupt lines that somebody has taken, in the order of their numbers.
+pub fn interrupts() -> Vec<InterruptStatus> {
+    kernel::system_interrupts()
 }
 
 /// The kernel's log from record number `first` on, as far as it is still kept.

@@ -1,7 +1,7 @@
 //! The kernel as modules see it: the functions that `abi::kernel` declares.
 
 use crate::thread::event;
-use crate::{binding, log, machine, memory, modules, registry, resources, supervision, thread, time};
+use crate::{binding, interrupt, log, machine, memory, modules, registry, resources, supervision, thread, time};
 use abi::kernel::Kernel;
 use abi::kernel::exports::*;
 use alloc::borrow::ToOwned;
@@ -59,7 +59,7 @@ unsafe impl Kernel for Exports {
     }
 
     unsafe fn interrupt_release(identifier: u64) {
-        crate::interrupt::release(identifier as u32);
+        interrupt::release(identifier as u32);
     }
 
     unsafe fn dma_allocate(provider: ProviderId, size: usize, alignment: usize) -> Result<DmaBuffer> {
@@ -144,6 +144,14 @@ unsafe impl Kernel for Exports {
 
     unsafe fn system_log_records(first: u64) -> Vec<LogRecord> {
         log::records(first)
+    }
+
+    unsafe fn system_threads() -> Vec<ThreadStatus> {
+        thread::status()
+    }
+
+    unsafe fn system_interrupts() -> Vec<InterruptStatus> {
+        interrupt::status()
     }
 
     unsafe fn system_memory() -> MemoryStatus {

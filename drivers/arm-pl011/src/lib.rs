@@ -85,7 +85,7 @@ struct Receiver {
 
 impl Driver for Pl011 {
     fn probe(node: &Node, resources: &mut Resources) -> Result<Self> {
-        let interrupt = resources.interrupt(0)?;
+        let interrupt = resources.interrupt_now(0)?;
         let registers: Registers<Layout> = resources.registers(0)?;
         let mut receiver = Receiver {
             bytes: VecDeque::with_capacity(CAPACITY),
@@ -325,7 +325,7 @@ mod tests {
         // A FIFO that always holds another byte.
         node.set(0, FLAGS, 0);
         node.set(0, DATA, u32::from(b'x'));
-        uart.interrupt(0);
+        uart.interrupt_now(0);
         assert_eq!(raised(event.signal()), 1);
         assert_eq!(node.get(0, MASK), 0, "no interrupt while there is no room");
 

@@ -14,6 +14,7 @@ use crate::{interrupt, time};
 use abi::registry::ProviderId;
 use abi::running::{Block, Call};
 use abi::sync::Lock;
+use abi::system::{ThreadState, ThreadStatus};
 use abi::thread::Priority;
 use abi::time::Instant;
 use abi::{Error, Result};
@@ -206,8 +207,7 @@ impl Thread {
     /// Whether it mustn't wait any more: it is to end, or to leave a module that it calls.
     fn is_stopping(&self) -> bool {
         let leaving = self.leaving.load(Ordering::Acquire);
-        self.stopping.load(Ordering::Acquire)
-            || leaving != NOBODY && self.is_calling(ProviderId::from_raw(leaving))
+        self.stopping.load(Ordering::Acquire) || leaving != NOBODY && self.is_calling(ProviderId::from_raw(leaving))
     }
 
     /// Whether it is calling a provider, directly or not.
@@ -252,12 +252,7 @@ pub fn initialise() {
 ///
 /// # Errors
 /// When there is no memory for its stack.
-pub fn spawn(
-    name: &str,
-    owner: Option<ProviderId>,
-    priority: Priority,
-    body: Box<dyn FnOnce() + Send>,
-) -> Result<()> {
+pub fn spawn(name: &str, owner: Option<ProviderId>, priority: Priority, body: Box<dyn FnOnce() + Send>) -> Result<()> {
     reap();
     let module = module_of(&*body);
     let stack = Stack::new()?;
@@ -491,6 +486,39 @@ pub fn guarded<R>(action: impl FnOnce() -> R) -> core::result::Result<R, String>
         Ok(message) => *message,
         Err(_) => "a panic of an unknown kind".to_owned(),
     })
+}
+
+/// How things stand, for people.
+pub fn status() -> Vec<ThreadStatus> {
+    let now = time::counter();
+    let status = |thread: &&'static Thread| {
+        let state = match thread.state() {
+            State::Running => ThreadState::Running,
+            State::Ready => ThreadState::Ready,
+            State::Blocked | State::Finished => ThreadState::Blocked,
+        };
+        let current = match state {
+            ThreadState::Running => now.saturating_sub(thread.since.load(Ordering::Relaxed)),
+            _ => 0,
+        };
+        let used = time::instant(thread.time.load(Ordering::Relaxed) + current);
+        ThreadStatus {
+            number: thread.number(),
+            name: thread.name.clone(),
+            owner: thread.owner,
+            priority: match thread.priority() {
+                0 => Priority::Low,
+                1 => Priority::Normal,
+                2 => Priority::High,
+                _ => Priority::Urgent,
+            },
+            state,
+            processor: thread.processor.load(Ordering::Relaxed),
+            time: used.since(Instant::default()),
+            switches: thread.switches.load(Ordering::Relaxed),
+        }
+    };
+    THREADS.lock().iter().map(status).collect()
 }
 
 /// The running thread's name.

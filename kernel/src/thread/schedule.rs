@@ -402,14 +402,6 @@ pub fn has_sleepers() -> bool {
     !local().queue.lock().sleepers.is_null()
 }
 
-/// Interrupts whichever processor a thread runs on, if it is another.
-pub fn prod(thread: &Thread) {
-    let index = thread.processor.load(Ordering::Relaxed);
-    if thread.on_processor.load(Ordering::Relaxed) && index != processor::index() {
-        interrupt::signal(index);
-    }
-}
-
 /// Moves a ready thread to the queue that its priority asks for, after that has changed.
 pub fn requeue(thread: &'static Thread) {
     let index = thread.processor.load(Ordering::Relaxed);

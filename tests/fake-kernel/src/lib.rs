@@ -42,14 +42,22 @@ abi::export_kernel!(FakeKernel);
 
 // SAFETY: each function does what its declaration says, or panics.
 unsafe impl Kernel for FakeKernel {
-    unsafe fn acquire(provider: ProviderId, class: Class) -> Result<Interface<'static>> {
-        registry::acquire(provider, class)
+    unsafe fn publications(class: Class) -> Vec<&'static Publication> {
+        registry::publications(class)
     }
-    unsafe fn release(provider: ProviderId) {
-        registry::release(provider);
+    unsafe fn absent(_: &'static Publication) -> Error {
+        Error::Gone
     }
-    unsafe fn providers(class: Class) -> Vec<ProviderId> {
-        registry::providers(class)
+    unsafe fn await_provider(_: &'static Publication) -> Result<()> {
+        Err(Error::Gone)
+    }
+    unsafe fn caught(_: *mut u8, publication: &'static Publication) -> Error {
+        // The payload is lost, and the message has been shown.
+        Error::Failed(format!("provider {} panicked", publication.provider.raw()))
+    }
+    unsafe fn unmasked() {}
+    unsafe fn block() -> &'static Block {
+        session::block()
     }
     unsafe fn provider_name(provider: ProviderId) -> String {
         format!("/device@{:x}", provider.raw())
@@ -97,13 +105,18 @@ unsafe impl Kernel for FakeKernel {
         std::thread::sleep(deadline - Instant::now());
         Ok(())
     }
-    unsafe fn thread_spawn(name: &str, body: Box<dyn FnOnce() + Send>) -> Result<()> {
+    unsafe fn thread_spawn(name: &str, _: Priority, body: Box<dyn FnOnce() + Send>) -> Result<()> {
         session::spawn(name, body);
         Ok(())
     }
     unsafe fn thread_yield() {
         std::thread::yield_now();
     }
+    unsafe fn mutex_wait(_: &AtomicU32, _: u32) -> Result<()> {
+        std::thread::yield_now();
+        Ok(())
+    }
+    unsafe fn mutex_wake(_: &AtomicU32) {}
 
     unsafe fn system_modules() -> Vec<ModuleStatus> {
         machine().modules.clone()
@@ -135,6 +148,12 @@ unsafe impl Kernel for FakeKernel {
     }
     unsafe fn system_log_records(first: u64) -> Vec<LogRecord> {
         machine().records.iter().filter(|record| record.sequence >= first).cloned().collect()
+    }
+    unsafe fn system_threads() -> Vec<ThreadStatus> {
+        machine().threads.clone()
+    }
+    unsafe fn system_interrupts() -> Vec<InterruptStatus> {
+        machine().interrupts.clone()
     }
     unsafe fn system_memory() -> MemoryStatus {
         machine().memory.unwrap()

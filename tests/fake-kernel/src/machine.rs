@@ -1,7 +1,7 @@
 //! What [`abi::system`] and `bootargs` tell.
 
 use crate::lock;
-use abi::system::{DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+use abi::system::{DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus};
 use abi::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -17,6 +17,10 @@ pub struct Machine {
     pub devices: Vec<DeviceStatus>,
     /// How the memory is used. Has to be arranged where a module asks for it.
     pub memory: Option<MemoryStatus>,
+    /// The threads that there are; not those of modules under test.
+    pub threads: Vec<ThreadStatus>,
+    /// The interrupt lines that are taken.
+    pub interrupts: Vec<InterruptStatus>,
     /// The kernel's log as a module sees it; what modules write is in [`log`](crate::log()).
     pub records: Vec<LogRecord>,
 }
@@ -36,6 +40,8 @@ pub fn machine() -> MutexGuard<'static, Machine> {
         modules: Vec::new(),
         devices: Vec::new(),
         memory: None,
+        threads: Vec::new(),
+        interrupts: Vec::new(),
         records: Vec::new(),
     });
     lock(&MACHINE)

@@ -2,6 +2,7 @@
 
 use crate::{Machine, event, lock, machine, registry};
 use abi::registry::ProviderId;
+use abi::running::{Block, Publication};
 use abi::{Class, Entry, Interface, Module, Resources, Service};
 use std::cell::Cell;
 use std::mem;
@@ -131,4 +132,28 @@ impl log::Log for Log {
     }
 
     fn flush(&self) {}
+}
+
+/// The blocks of all threads that have ever called anything.
+static BLOCKS: Mutex<Vec<&'static Block>> = Mutex::new(Vec::new());
+
+/// The block of this thread.
+pub fn block() -> &'static Block {
+    thread_local! {
+        static BLOCK: &'static Block = {
+            let block: &'static Block = Box::leak(Box::new(Block::new(1)));
+            lock(&BLOCKS).push(block);
+            block
+        };
+    }
+    BLOCK.with(|block| *block)
+}
+
+/// Whether any thread is calling what is published there.
+pub fn is_called(publication: &Publication) -> bool {
+    lock(&BLOCKS).iter().any(|block| {
+        let depth = block.depth.load(Ordering::Acquire) as usize;
+        let mut calls = block.calls.iter().take(depth).filter_map(|call| call.publication());
+        calls.any(|call| std::ptr::eq(call, publication))
+    })
 }

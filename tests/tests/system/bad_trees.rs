@@ -142,25 +142,6 @@ fn a_driver_that_leaves_threads_behind() {
 }
 
 #[test]
-fn a_guard_that_is_kept() {
-    let initramfs = Initramfs::shipped()
-        .with_module("test-guard", test_module("test-guard"))
-        .with_claims("lockstep,test-guard test-guard\n");
-    let nodes = "/ { keeper { compatible = \"lockstep,test-guard\"; }; };";
-    let mut machine = with_tree(plain().initramfs(&initramfs), &tree().with(nodes));
-    machine.wait_for(READY);
-    machine.wait_for(PROMPT);
-    let answer = "rmmod: /pl031@9010000 is still borrowed by module test-guard";
-    assert_eq!(machine.command("rmmod arm-pl031"), answer);
-    let date = machine.command("date");
-    machine.expect(&date, "Z");
-    // What has borrowed it can be made to go first.
-    assert_eq!(machine.command("rmmod --force arm-pl031"), "");
-    assert!(machine.table("lsmod").iter().all(|row| row[0] != "test-guard" && row[0] != "arm-pl031"));
-    assert_eq!(machine.command("insmod arm-pl031"), "");
-}
-
-#[test]
 fn memory_that_is_listed_twice() {
     let nodes = "/ { ram@40000000 { device_type = \"memory\"; reg = <0 0x40000000 0 0x20000000>; }; \
                  ram@70000001 { device_type = \"memory\"; reg = <0 0x70000001 0 1>; }; };";

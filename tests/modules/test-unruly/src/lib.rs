@@ -9,7 +9,7 @@ abi::service!(
     TestUnruly: Clock,
     summary = "Does what it is told to, and shouldn't",
     parameters = {
-        /// `load` or `unload` in `start`, `panic` before that, `keep` itself borrowed, `leak` events and fail
+        /// `load` or `unload` in `start`, `panic` before that, `stay` in a call, `leak` events and fail
         mode: String = "none",
     },
 );
@@ -30,20 +30,18 @@ static INITIALIZER: extern "C-unwind" fn() = initialize;
 #[cfg(not(target_os = "none"))]
 const _: extern "C-unwind" fn() = initialize;
 
-struct TestUnruly {
-    keeper: Lock<Option<Guard<dyn Clock>>>,
-}
+struct TestUnruly;
 
 impl Service for TestUnruly {
     fn start(_resources: &mut Resources) -> Result<Self> {
         match parameters::mode().as_str() {
             "load" => system::load_module("test-library", &[])?,
             "unload" => system::unload_module("test-unruly", Dependents::Stop)?,
-            "keep" => abi::thread::spawn("test-unruly", || {
+            "stay" => abi::thread::spawn("test-unruly", || {
                 let _ = abi::time::sleep(Duration::from_millis(1));
                 for clock in registry::all::<dyn Clock>() {
-                    // Asks the clock for itself, if it is the one below.
-                    let _ = clock.get().map(|clock| clock.now());
+                    // One of them is the one below.
+                    let _ = clock.call(|clock| clock.now());
                 }
             })?,
             "leak" => {
@@ -54,16 +52,14 @@ impl Service for TestUnruly {
             }
             _ => {}
         }
-        Ok(Self { keeper: Lock::new(None) })
+        Ok(Self)
     }
 }
 
 impl Clock for TestUnruly {
     fn now(&self) -> UnixTime {
-        if parameters::mode() == "keep" {
-            let own = registry::all::<dyn Clock>().into_iter().find(|clock| clock.provider().name() == "test-unruly");
-            *self.keeper.lock() = own.and_then(|own| own.get().ok());
-        }
+        // Until the module is removed.
+        while parameters::mode() == "stay" && abi::time::sleep(Duration::from_secs(1)).is_ok() {}
         UnixTime::from_secs(0)
     }
 }
