@@ -128,7 +128,9 @@ pub fn start_processor() -> Result<()> {
 /// Interrupts processor number `index`. What was written before is there for it to see. Does nothing without a
 /// controller or for a processor that hasn't been started.
 pub fn signal(index: usize) {
-    let (Some(processor), Some(controller)) = (processor::identifier_of(index), TABLE.lock().controller) else { return };
+    let (Some(processor), Some(controller)) = (processor::identifier_of(index), TABLE.lock().controller) else {
+        return;
+    };
     aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::ISHST);
     // A controller that is gone interrupts nobody.
     let _ = with_controller(controller, |controller| {
@@ -232,16 +234,16 @@ pub fn dispatch() {
 fn signalled() {}
 
 fn serve_line(controller: &dyn InterruptController, number: u32) {
-        let handler = match TABLE.lock().claims.get(number as usize) {
-            Some(Some(claim)) => Some(claim.handler),
-            _ => None,
-        };
-        match handler {
-            Some(Handler::Timer) => thread::timer_interrupt(),
-            Some(Handler::Driver { provider, index }) if serve(provider, index) => {}
-            // It would come again at once, and for ever.
-            _ => controller.disable(number),
-        }
+    let handler = match TABLE.lock().claims.get(number as usize) {
+        Some(Some(claim)) => Some(claim.handler),
+        _ => None,
+    };
+    match handler {
+        Some(Handler::Timer) => thread::timer_interrupt(),
+        Some(Handler::Driver { provider, index }) if serve(provider, index) => {}
+        // It would come again at once, and for ever.
+        _ => controller.disable(number),
+    }
 }
 
 /// Calls the driver; false if it can't serve its interrupt any more.

@@ -1,8 +1,6 @@
 //! Version 2: distributor and processor interface are both mapped to memory. Registers: ARM IHI 0048B.b, chapter 4.
 
-use crate::lines::{
-    BINARY_POINT, DistributorKind, FIRST_SHARED, Lines, PRIORITY_MASK, SIGNAL, acknowledged, lines_in,
-};
+use crate::lines::{BINARY_POINT, DistributorKind, FIRST_SHARED, Lines, PRIORITY_MASK, SIGNAL, acknowledged, lines_in};
 use crate::this_processor;
 use abi::interrupt::{Acknowledged, Line, ProcessorId, Urgency};
 use abi::prelude::*;

@@ -1,9 +1,7 @@
 //! Version 3: the processor interface is in system registers, and each processor has a redistributor for its private
 //! lines. Registers: ARM IHI 0069H, chapter 12.
 
-use crate::lines::{
-    BINARY_POINT, DistributorKind, FIRST_SHARED, Lines, PRIORITY_MASK, SIGNAL, acknowledged, lines_in,
-};
+use crate::lines::{BINARY_POINT, DistributorKind, FIRST_SHARED, Lines, PRIORITY_MASK, SIGNAL, acknowledged, lines_in};
 use crate::this_processor;
 use abi::interrupt::{Acknowledged, Line, ProcessorId, Urgency};
 use abi::prelude::*;

@@ -1,7 +1,7 @@
 //! What the processor does when something interrupts it, and how a fatal exception is told.
 
-use super::local::{self, Local};
-use crate::{interrupt, panic, thread};
+use super::local::Local;
+use crate::{interrupt, panic, processor, thread};
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable, VBAR_EL1, Writeable};
 use core::fmt;
 
@@ -34,7 +34,7 @@ pub fn install() {
 extern "C" fn exception_interrupt(_frame: &mut Frame) {
     interrupt::dispatch();
     // Threads run on the first processor only.
-    if local::index() == 0 {
+    if processor::index() == 0 {
         thread::preempt();
     }
 }
