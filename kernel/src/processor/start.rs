@@ -5,8 +5,8 @@
 //! no processor is taken into use that couldn't be woken. One that arrives when nobody waits for it any more stops
 //! before it has touched anything.
 
-use super::local::{self, MOST, NOBODY};
-use super::{cache, exceptions, identifier};
+use super::local::{self, NOBODY};
+use super::{MOST, cache, exceptions};
 use crate::machine::Machine;
 use crate::memory::layout;
 use crate::memory::space::{self, MemoryMapping, Stack};
@@ -95,7 +95,8 @@ static FAILURE: Lock<Option<Error>> = Lock::new(None);
 /// told by `lsdev`.
 pub fn all(machine: &Machine) {
     let limit = limit(machine);
-    let mut starts = PROCESSOR_STARTS.iter();
+    // One runs already.
+    let mut starts = PROCESSOR_STARTS.iter().take(MOST - 1);
     for processor in machine.tree.processors() {
         let processor = match processor {
             Ok(processor) => processor,
@@ -105,18 +106,19 @@ pub fn all(machine: &Machine) {
             }
         };
         let node = processor.node;
-        if !node.is_enabled() || processor.identifier == identifier() {
+        if !node.is_enabled() || local::identifier_of(0) == Some(processor.identifier) {
             continue;
         }
         let index = local::count();
-        let state = if index >= limit {
-            DeviceState::NotStarted(format!("bootargs has cpu={limit}"))
-        } else {
-            match starts.next().ok_or_else(too_many).and_then(|start| start.bring_up(machine, &processor, index)) {
-                Ok(()) => DeviceState::Kernel,
-                Err(error) => {
-                    log::error!("{}: the processor is not started: {error}", node.path());
-                    DeviceState::NotStarted(error.to_string())
+        let state = match limit {
+            Some(limit) if index >= limit => DeviceState::NotStarted(format!("bootargs has cpu={limit}")),
+            _ => {
+                match starts.next().ok_or_else(too_many).and_then(|start| start.bring_up(machine, &processor, index)) {
+                    Ok(()) => DeviceState::Kernel,
+                    Err(error) => {
+                        log::error!("{}: the processor is not started: {error}", node.path());
+                        DeviceState::NotStarted(error.to_string())
+                    }
                 }
             }
         };
@@ -133,16 +135,14 @@ fn too_many() -> Error {
     Error::Unsupported(format!("this kernel runs {MOST} processors at most"))
 }
 
-/// How many processors may run.
-fn limit(machine: &Machine) -> usize {
-    let Some(argument) = machine.argument("cpu") else { return MOST };
-    match argument.parse() {
-        Ok(limit) if limit >= 1 => limit,
-        _ => {
-            log::error!("bootargs: cpu={argument}: expected how many processors to use, 1 or more");
-            MOST
-        }
+/// How many processors may run, if `cpu=N` says so.
+fn limit(machine: &Machine) -> Option<usize> {
+    let argument = machine.argument("cpu")?;
+    let limit = argument.parse().ok().filter(|limit| *limit >= 1);
+    if limit.is_none() {
+        log::error!("bootargs: cpu={argument}: expected how many processors to use, 1 or more");
     }
+    limit
 }
 
 impl Start {

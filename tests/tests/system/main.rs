@@ -9,6 +9,7 @@ mod libraries;
 mod modules;
 mod network;
 mod outside;
+mod processors;
 mod shell;
 mod signatures;
 mod unruly;
