@@ -85,7 +85,7 @@ struct Receiver {
 
 impl Driver for Pl011 {
     fn probe(node: &Node, resources: &mut Resources) -> Result<Self> {
-        let interrupt = resources.interrupt_now(0)?;
+        let interrupt = resources.interrupt(0)?;
         let registers: Registers<Layout> = resources.registers(0)?;
         let mut receiver = Receiver {
             bytes: VecDeque::with_capacity(CAPACITY),

@@ -18,9 +18,9 @@ type Edit = (&'static str, &'static str, &'static str);
 const UNNOTICED: &[&[Edit]] = &[
     &[("network.rs", "//! The class", "// What it is for:\n//! The class")],
     &[("network.rs", "/// An Ethernet card.\n", "/// An Ethernet card, or something like it.\n///\n/// Or so.\n")],
-    &[("handle.rs", "        // SAFETY: the reference", "\n\n\n        // The reference")],
-    &[("handle.rs", "pub struct Guard", "#[must_use]\n#[allow(dead_code)]\n#[doc(hidden)]\npub struct Guard")],
-    &[("handle.rs", "Self { provider, class: PhantomData }", "Self{provider,\n            class : PhantomData,\n}")],
+    &[("handle.rs", "        // Now that the call", "\n\n\n        // Once that the call")],
+    &[("handle.rs", "pub struct Handle", "#[must_use]\n#[allow(dead_code)]\n#[doc(hidden)]\npub struct Handle")],
+    &[("handle.rs", "Self { publication, class: PhantomData }", "Self{publication,\n            class : PhantomData,\n}")],
     &[("driver.rs", "$(\"class=\", stringify!($class),", "// One each.\n    $( \"class=\",   stringify!( $class ),")],
     &[(
         "event.rs",
@@ -144,9 +144,9 @@ const NOTICED: &[(&[Edit], &str)] = &[
     ),
     // Code that is compiled into modules: of a generic function, of an inlined one, of a macro; and of any other, since
     // the compiler inlines small functions as it sees fit.
-    (&[("handle.rs", "of another class than", "of a class other than")], "`abi::Handle::get`: its code has changed"),
+    (&[("handle.rs", "if object[0] == 0 {", "if 0 == object[0] {")], "`abi::Handle::call`: its code has changed"),
     (
-        &[("sync.rs", "self.inner.try_lock()?", "self.inner.try_lock()?.into()")],
+        &[("sync.rs", "taken.then(|| self.guard(mask))", "taken.then_some(self.guard(mask))")],
         "`abi::sync::Lock::try_lock`: its code has changed",
     ),
     (&[("driver.rs", "\"service=1\\0\"", "\"service=2\\0\"")], "`abi::service!`: its code has changed"),
