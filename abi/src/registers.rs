@@ -87,7 +87,7 @@ impl<T: RegisterBlock> Registers<T> {
     /// The same layout again, `offset` bytes further on; none if it isn't mapped there as a whole, or is misaligned.
     pub fn at(&self, offset: usize) -> Option<&T> {
         let end = offset.checked_add(size_of::<T>())?;
-        if end > self.size || offset % align_of::<T>() != 0 {
+        if end > self.size || !offset.is_multiple_of(align_of::<T>()) {
             return None;
         }
         // SAFETY: all of it lies within the mapping, `map` checked the alignment of its start, any bytes are a valid
