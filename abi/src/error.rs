@@ -38,8 +38,8 @@ pub enum Error {
     Stopping,
     /// The time allowed ran out before anything happened.
     TimedOut,
-    /// The module panicked, with this message.
-    Panicked(String),
+    /// The module's code failed: it panicked, caused an exception, or was stopped. The end of a sentence says which.
+    Failed(String),
 }
 
 impl fmt::Display for Error {
@@ -55,7 +55,7 @@ impl fmt::Display for Error {
             Self::Gone => formatter.write_str("the module or device that provided this is gone"),
             Self::Stopping => formatter.write_str("the module is being removed"),
             Self::TimedOut => formatter.write_str("timed out"),
-            Self::Panicked(message) => write!(formatter, "the module panicked: {message}"),
+            Self::Failed(how) => write!(formatter, "the module {how}"),
         }
     }
 }

@@ -193,7 +193,7 @@ fn serve(provider: ProviderId, index: usize) -> bool {
         Ok(()) => true,
         Err(message) => {
             let name = registry::name(provider);
-            log::error!("{name}: the interrupt handler panicked, and the line is silenced: {message}");
+            log::error!("{name}: the line is silenced, since the interrupt handler {message}");
             false
         }
     }

@@ -6,7 +6,7 @@
 use crate::memory::space::Stack;
 use crate::modules::{self, Loaded};
 use crate::processor::context::{self, Context};
-use crate::{processor, time};
+use crate::{failure, processor, time};
 use abi::event::{Signal, Wake};
 use abi::registry::ProviderId;
 use abi::sync::{InterruptsMasked, Lock, LockGuard};
@@ -15,7 +15,7 @@ use abi::{Error, Result};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -194,7 +194,7 @@ extern "C" fn enter(index: usize) -> ! {
     unsafe { processor::unmask_interrupts() };
     let body = SCHEDULER.lock().thread(index).body.take();
     if let Some(Err(message)) = body.map(guarded) {
-        log::error!("thread '{}' panicked: {message}", name());
+        log::error!("thread '{}' {message}", name());
     }
     let masked = InterruptsMasked::new();
     let mut scheduler = SCHEDULER.lock();
@@ -488,11 +488,11 @@ fn stop_where(is_meant: impl Fn(&Thread) -> bool) {
     }
 }
 
-/// Runs code that may panic, such as a module's. A panic ends it, and its message is the error.
+/// Runs code that may fail, such as a module's. The error says how it did, as the end of a sentence; the log has where.
 pub fn guarded<R>(action: impl FnOnce() -> R) -> core::result::Result<R, String> {
-    unwinding::panic::catch_unwind(action).map_err(|payload| match payload.downcast() {
-        Ok(message) => *message,
-        Err(_) => "a panic of an unknown kind".to_owned(),
+    failure::catch(action).map_err(|failure| {
+        log::info!("what it was that {failure}\n{}", failure.backtrace());
+        failure.to_string()
     })
 }
 

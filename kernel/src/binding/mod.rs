@@ -226,7 +226,7 @@ fn probe(loaded: &Arc<Loaded>, provider: ProviderId, node: Node<'_>, compatible:
     let node = abi::Node::new(registry::name(provider), compatible.to_owned(), properties);
     let mut resources = Resources::new(provider);
     let result = thread::on_behalf_of(provider, || thread::guarded(|| probe(&node, &mut resources)));
-    result.map_err(Error::Panicked)?.map(Object::Driver)
+    result.map_err(Error::Failed)?.map(Object::Driver)
 }
 
 /// What the kernel itself does with something new.
@@ -261,7 +261,7 @@ fn start_service(machine: &'static Machine, name: &str, before: usize) -> Result
     let provider = registry::add(name.to_owned(), Vec::new(), Kind::Service, DeviceState::Unclaimed);
     let mut resources = Resources::new(provider);
     let result = thread::on_behalf_of(provider, || thread::guarded(|| start(&mut resources)));
-    match result.map_err(Error::Panicked).and_then(|result| result) {
+    match result.map_err(Error::Failed).and_then(|result| result) {
         Ok(service) => {
             registry::publish(provider, name, Object::Service(service));
             Ok(())

@@ -137,7 +137,7 @@ fn remove(provider: ProviderId, dependents: Dependents, leaving: &mut Vec<Provid
     };
     thread::stop_all(provider);
     if let Err(message) = thread::on_behalf_of(provider, || thread::guarded(|| drop(object))) {
-        log::error!("{}: its module panicked while it was removed: {message}", registry::name(provider));
+        log::error!("{}: while it was removed, its module {message}", registry::name(provider));
     }
     // Once more: the object's end may have started some.
     thread::stop_all(provider);
