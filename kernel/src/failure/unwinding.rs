@@ -13,7 +13,7 @@ use unwinder::{Boundary, Error, Frame, Place, Registers, Section, System, Tables
 core::arch::global_asm!(include_str!("unwinding.s"));
 
 /// How much of the stack has to be free below a landing pad: for what it drops, and for `_Unwind_Resume`, which takes
-/// 4 KiB.
+/// 6 KiB.
 const ROOM: usize = 12 << 10;
 
 /// The machine as the unwinder sees it: all code there is, and one stack.
