@@ -38,7 +38,7 @@ pub enum Error {
     Stopping,
     /// The time allowed ran out before anything happened.
     TimedOut,
-    /// The module that was called failed: what happened.
+    /// The module's code failed: it panicked, caused an exception, or was stopped. The end of a sentence says which.
     Failed(String),
     /// The module that provides this has failed and is being started again.
     Restarting,
@@ -57,7 +57,7 @@ impl fmt::Display for Error {
             Self::Gone => formatter.write_str("the module or device that provided this is gone"),
             Self::Stopping => formatter.write_str("the module is being removed"),
             Self::TimedOut => formatter.write_str("timed out"),
-            Self::Failed(what) => write!(formatter, "the module failed: {what}"),
+            Self::Failed(how) => write!(formatter, "the module {how}"),
             Self::Restarting => formatter.write_str("the module has failed and is being started again"),
         }
     }

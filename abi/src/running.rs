@@ -99,6 +99,7 @@ pub fn block() -> &'static Block {
 
 /// What is locked or not.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct LockWord {
     /// The number of the thread that holds it; 0 if nobody does.
     pub holder: AtomicU32,

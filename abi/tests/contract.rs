@@ -48,7 +48,7 @@ fn time_neither_overflows_nor_runs_backwards() {
 fn errors_are_sentences() {
     let missing = Error::Missing { resource: "interrupt".to_owned(), index: 1 };
     assert_eq!(missing.to_string(), "the node has no interrupt number 1");
-    assert_eq!(Error::Failed("it panicked".to_owned()).to_string(), "the module failed: it panicked");
+    assert_eq!(Error::Failed("panicked: oh".to_owned()).to_string(), "the module panicked: oh");
 }
 
 #[test]

@@ -8,18 +8,19 @@
 //! - [`registry`] knows what they publish, [`interrupt`] passes interrupts on, [`thread`] runs their threads;
 //! - [`export`] is all of that as modules see it, declared in `abi::kernel`.
 #![no_std]
-#![feature(panic_can_unwind)]
+#![feature(alloc_error_handler, core_intrinsics, lang_items, panic_can_unwind)]
+#![allow(internal_features, reason = "what unwinds is told to rustc, and caught, by its own means only")]
 
 extern crate alloc;
 
 mod binding;
 mod export;
+mod failure;
 mod interrupt;
 mod log;
 mod machine;
 mod memory;
 mod modules;
-mod panic;
 mod processor;
 mod registry;
 mod resources;
@@ -70,7 +71,6 @@ pub fn main(handover: Handover) -> ! {
     unsafe { memory::heap::initialise() };
     time::initialise();
     log::initialise();
-    panic::initialise();
     thread::initialise();
 
     // SAFETY: `start.s` has mapped a window of at least the tree's size on it; nobody writes to it.
@@ -113,6 +113,9 @@ fn start(tree: Tree<'static>, handover: &Handover) {
         memory.total >> 20,
         handover.image_physical
     );
+    if let Err(error) = supervision::start(machine) {
+        error!("modules that fail can't be started again: {error}");
+    }
     binding::settle(machine);
     if modules::status().is_empty() && !machine.modules().is_empty() {
         error!("no module of the initramfs could be loaded: was it built together with this kernel?");
@@ -140,8 +143,8 @@ fn announce() {
 fn use_arguments(machine: &machine::Machine) {
     match machine.argument("panic") {
         None | Some("halt") => {}
-        Some("poweroff") => panic::set_afterwards(panic::Afterwards::PowerOff),
-        Some("reboot") => panic::set_afterwards(panic::Afterwards::Reboot),
+        Some("poweroff") => failure::set_afterwards(failure::Afterwards::PowerOff),
+        Some("reboot") => failure::set_afterwards(failure::Afterwards::Reboot),
         Some(other) => error!("bootargs: panic={other}: expected halt, poweroff or reboot"),
     }
     if let Some(level) = machine.argument("log") {

@@ -182,8 +182,17 @@ pub fn announce(text: &str) {
 }
 
 /// For a kernel that is about to stop: writes to whatever console there is, past all locks that can't be had.
-pub fn emergency(text: &str) {
-    let Some(state) = STATE.try_lock() else { return };
-    let text = text.replace('\n', "\r\n");
-    write(state, &text);
+pub struct Emergency;
+
+impl Write for Emergency {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        for line in text.split_inclusive('\n') {
+            let end = if line.ends_with('\n') { "\r\n" } else { "" };
+            for part in [line.trim_end_matches('\n'), end] {
+                let Some(state) = STATE.try_lock() else { return Ok(()) };
+                write(state, part);
+            }
+        }
+        Ok(())
+    }
 }

@@ -101,6 +101,35 @@ impl Registry {
     }
 }
 
+/// Notes which module is about to drive a provider.
+pub fn set_module(id: ProviderId, module: &str) {
+    if let Some(provider) = REGISTRY.lock().get(id) {
+        provider.module = Some(module.into());
+    }
+}
+
+/// Has nobody call a provider any more that has failed, and consumers wait for it; false if it isn't bound.
+pub fn suspend(id: ProviderId) -> bool {
+    let mut registry = REGISTRY.lock();
+    let Some(provider) = registry.get(id).filter(|provider| provider.object.is_some()) else { return false };
+    hide(provider.root);
+    provider.publications.iter().for_each(|(_, publication)| hide(publication));
+    provider.restarting = true;
+    true
+}
+
+/// Notes whether a provider that isn't bound will be.
+pub fn set_restarting(id: ProviderId, restarting: bool) {
+    let mut classes = Vec::new();
+    if let Some(provider) = REGISTRY.lock().get(id) {
+        provider.restarting = restarting;
+        if !restarting && provider.object.is_none() {
+            classes = provider.publications.iter().map(|(class, _)| *class).collect();
+        }
+    }
+    notify(&classes);
+}
+
 /// Adds a provider. A child or a service that has been there before gets its place back.
 pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState) -> ProviderId {
     let mut registry = REGISTRY.lock();
@@ -225,7 +254,7 @@ fn hide(publication: &Publication) {
 /// # Errors
 /// [`Error::Busy`] when somebody doesn't leave it in time; then it stays.
 pub fn withdraw(id: ProviderId) -> Result<Option<Box<Object>>> {
-    let deadline = time::now() + PATIENCE;
+    let (force, deadline) = (time::now() + thread::POLITENESS, time::now() + PATIENCE);
     {
         let mut registry = REGISTRY.lock();
         let Some(provider) = registry.get(id).filter(|provider| provider.object.is_some()) else { return Ok(None) };
@@ -233,7 +262,7 @@ pub fn withdraw(id: ProviderId) -> Result<Option<Box<Object>>> {
         provider.publications.iter().for_each(|(_, publication)| hide(publication));
     }
     while thread::is_called(id) {
-        thread::expel(id);
+        thread::expel(id, time::now() > force);
         if time::now() > deadline {
             thread::readmit(id);
             let mut registry = REGISTRY.lock();

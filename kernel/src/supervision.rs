@@ -1,23 +1,240 @@
-//! What becomes of modules that fail.
+//! What becomes of modules that fail: whose fault it was, and starting them again.
+//!
+//! A failure is caught at the boundary of the call in which it happened ([`caught`]), noted, and left to a thread of the
+//! kernel's, the supervisor. That takes back what the module held and starts it again, at first at once and then after
+//! growing pauses, until it has failed too often.
 
-use crate::interrupt;
+use crate::binding::{self, Ending};
+use crate::failure::{self, Failure};
+use crate::machine::{self, Machine};
 use crate::processor::exceptions::Frame;
+use crate::thread::{self, event, schedule};
+use crate::{interrupt, modules, registry, time};
 use abi::Error;
+use abi::event::Signal;
 use abi::registry::ProviderId;
 use abi::running::Publication;
+use abi::sync::Lock;
+use abi::thread::Priority;
+use abi::time::Instant;
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
 
-/// See `abi::kernel::caught`.
-pub fn caught(_exception: *mut u8, _publication: &'static Publication) -> Error {
-    Error::Failed("it panicked".into())
+/// How often a module may fail within [`PERIOD`] and be started again; `restart.limit=N` in `bootargs` sets another.
+const LIMIT: usize = 5;
+/// `restart.period=SECONDS` sets another.
+const PERIOD: Duration = Duration::from_secs(60);
+/// The pause before the second restart within the period. Each is twice the one before, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a call into a module may use a processor; `budget=MILLISECONDS` in `bootargs` sets another.
+const BUDGET: Duration = Duration::from_secs(1);
+/// The same for interrupt handlers.
+const INTERRUPT_BUDGET: Duration = Duration::from_millis(100);
+
+/// What the supervisor has to do.
+enum Order {
+    /// A provider, or a thread of it, has failed.
+    Failed { provider: ProviderId, failure: Failure, thread: Option<String>, was_bound: bool },
+    /// A line has interrupted that has no thread to serve it yet.
+    StartInterruptThread { provider: ProviderId, line: u32 },
 }
 
-/// The running thread has run for a whole tick.
-pub fn charge(_frame: &mut Frame) {}
+static ORDERS: Lock<VecDeque<Order>> = Lock::new(VecDeque::new());
+static SIGNAL: Lock<Option<Signal>> = Lock::new(None);
 
-/// The interrupted code is to be stopped.
-pub fn stop_if_told(_frame: &mut Frame) {}
+fn order(order: Order) {
+    ORDERS.lock().push_back(order);
+    let signal = *SIGNAL.lock();
+    if let Some(signal) = signal {
+        event::raise(signal);
+    }
+}
 
-/// A line wants a thread.
-pub fn start_interrupt_thread(provider: ProviderId, number: u32) {
-    let _ = interrupt::start_thread(provider, number);
+/// See `abi::kernel::caught`.
+pub fn caught(exception: *mut u8, publication: &'static Publication) -> Error {
+    let failure = failure::caught(exception);
+    thread::recover(publication);
+    let provider = publication.provider;
+    let module = registry::module_of(provider);
+    // A handle's caller may fail in the closure that it passes, and then it is the one to be unwound.
+    if !module.is_some_and(|module| failure.leads_through(|address| modules::is_code_of(&module, address))) {
+        failure::resume(failure);
+    }
+    let text = failure.to_string();
+    failed(provider, None, failure);
+    thread::give_way_if_due();
+    Error::Failed(text)
+}
+
+/// A thread has failed that runs on behalf of `owner`.
+pub fn thread_failed(owner: Option<ProviderId>, name: &str, failure: Failure) {
+    match owner {
+        Some(provider) => failed(provider, Some(name.to_owned()), failure),
+        None => log::error!("thread '{name}' {failure}\n{}", failure.backtrace()),
+    }
+}
+
+fn failed(provider: ProviderId, thread: Option<String>, failure: Failure) {
+    let was_bound = !interrupt::serves_the_kernel(provider) && registry::suspend(provider);
+    order(Order::Failed { provider, failure, thread, was_bound });
+}
+
+/// A line has interrupted that has no thread to serve it yet.
+pub fn start_interrupt_thread(provider: ProviderId, line: u32) {
+    order(Order::StartInterruptThread { provider, line });
+}
+
+/// The timer came upon the running thread, which has run for a whole tick: ends a call that has taken too long.
+pub fn charge(frame: &mut Frame) {
+    let Some(call) = schedule::charge() else { return };
+    let limit = if call.in_interrupt { INTERRUPT_BUDGET } else { budget() };
+    if call.time > limit {
+        // Where it can't be stopped now it can be a tick later.
+        let _ = failure::stop(frame, format_args!("it took more than {} ms", limit.as_millis()));
+    }
+}
+
+fn budget() -> Duration {
+    let given = machine::get().and_then(|machine| machine.argument("budget")?.parse().ok());
+    given.map_or(BUDGET, Duration::from_millis)
+}
+
+/// An interrupt came upon the running thread: ends it where it is if it was told to end and doesn't.
+pub fn stop_if_told(frame: &mut Frame) {
+    if thread::is_doomed() {
+        let _ = failure::stop(frame, format_args!("it was told to end and didn't"));
+    }
+}
+
+/// A module that has failed before.
+struct History {
+    module: String,
+    /// When, within the last period.
+    failures: Vec<Instant>,
+}
+
+/// A restart that is due at some time.
+struct Restart {
+    due: Instant,
+    provider: ProviderId,
+    ending: Ending,
+}
+
+struct Supervisor {
+    machine: &'static Machine,
+    limit: usize,
+    period: Duration,
+    histories: Vec<History>,
+    restarts: Vec<Restart>,
+}
+
+/// Starts the supervisor.
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+pub fn start(machine: &'static Machine) -> abi::Result<()> {
+    let signal = event::create()?;
+    *SIGNAL.lock() = Some(signal);
+    let number = |name| machine.argument(name).and_then(|value| value.parse::<usize>().ok());
+    let mut supervisor = Supervisor {
+        machine,
+        limit: number("restart.limit").unwrap_or(LIMIT),
+        period: number("restart.period").map_or(PERIOD, |seconds| Duration::from_secs(seconds as u64)),
+        histories: Vec::new(),
+        restarts: Vec::new(),
+    };
+    let body = move || {
+        loop {
+            let order = ORDERS.lock().pop_front();
+            match order {
+                Some(order) => supervisor.perform(order),
+                None if supervisor.restart_next() => {}
+                None => {
+                    let next = supervisor.restarts.iter().map(|restart| restart.due).min();
+                    let _ = event::wait(signal, next);
+                }
+            }
+        }
+    };
+    thread::spawn("supervisor", None, Priority::Urgent, Box::new(body))
+}
+
+impl Supervisor {
+    fn perform(&mut self, order: Order) {
+        match order {
+            Order::StartInterruptThread { provider, line } => {
+                if let Err(error) = interrupt::start_thread(provider, line) {
+                    log::error!("interrupt line {line} can't be served: {error}");
+                }
+            }
+            Order::Failed { provider, failure, thread, was_bound } => {
+                let name = registry::name(provider);
+                let module = registry::module_of(provider).unwrap_or_default();
+                let who = thread.map_or(format!("module {module}"), |thread| format!("module {module}, thread '{thread}',"));
+                log::error!("{name}: {who} {failure}");
+                log::info!("{name}: where it {}\n{}", failure_kind(&failure), failure.backtrace());
+                if was_bound {
+                    let ending = if failure.is_panic() { Ending::Orderly } else { Ending::Abandoned };
+                    let text = failure.to_string();
+                    // Its record is for the next.
+                    drop(failure);
+                    self.plan_restart(provider, module, ending, &text);
+                }
+            }
+        }
+    }
+
+    fn plan_restart(&mut self, provider: ProviderId, module: String, ending: Ending, text: &str) {
+        let now = time::now();
+        let index = match self.histories.iter().position(|history| history.module == module) {
+            Some(index) => index,
+            None => {
+                self.histories.push(History { module, failures: Vec::new() });
+                self.histories.len() - 1
+            }
+        };
+        let Some(history) = self.histories.get_mut(index) else { return };
+        let period = self.period;
+        history.failures.retain(|time| *time + period > now);
+        let earlier = history.failures.len();
+        history.failures.push(now);
+        if earlier >= self.limit {
+            let reason = format!("it failed {} times within {} s, the last time it {text}", earlier + 1, period.as_secs());
+            log::error!("{}: {reason}; it stays down", registry::name(provider));
+            if let Err(error) = binding::give_up(provider, ending, &reason) {
+                log::error!("{}: {error}", registry::name(provider));
+            }
+            return;
+        }
+        let pause = match earlier.checked_sub(1) {
+            None => Duration::ZERO,
+            Some(doublings) => FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE),
+        };
+        self.restarts.push(Restart { due: now + pause, provider, ending });
+    }
+
+    /// Performs a restart that is due; false if there is none.
+    fn restart_next(&mut self) -> bool {
+        let now = time::now();
+        let Some(index) = self.restarts.iter().position(|restart| restart.due <= now) else { return false };
+        let Restart { provider, ending, .. } = self.restarts.swap_remove(index);
+        let name = registry::name(provider);
+        match binding::restart(self.machine, provider, ending) {
+            Ok(()) => log::warn!("{name}: started again"),
+            Err(error) => log::error!("{name}: it can't be started again: {error}"),
+        }
+        true
+    }
+}
+
+/// The first words of what has happened.
+fn failure_kind(failure: &Failure) -> String {
+    failure.to_string().split(':').next().unwrap_or_default().to_owned()
 }

@@ -4,6 +4,7 @@
 //! it is kept with the node and told by `lsdev`.
 
 mod removal;
+mod restart;
 
 use crate::machine::{self, Machine};
 use crate::modules::{self, Loaded};
@@ -23,7 +24,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use devicetree::Node;
 
-pub use removal::unload;
+pub use removal::{Ending, unload};
+pub use restart::{give_up, restart};
 
 /// Nodes that describe what the kernel itself drives or what needs no driver.
 const KERNEL_NODES: &[&str] = &["arm,armv8-timer", "arm,armv7-timer", "simple-bus"];
@@ -223,6 +225,7 @@ fn probe(loaded: &Arc<Loaded>, provider: ProviderId, node: Node<'_>, compatible:
         return Err(Error::Invalid("it claims a device, and is no driver".to_owned()));
     };
     log::debug!("{}: probing for {compatible}", registry::name(provider));
+    registry::set_module(provider, loaded.name());
     let property = |(name, value): (&str, &[u8])| Property { name: name.to_owned(), value: value.to_vec() };
     let properties = node.properties().map(property).collect();
     let node = abi::Node::new(registry::name(provider), compatible.to_owned(), properties);
@@ -256,6 +259,7 @@ fn start_service(machine: &'static Machine, name: &str, before: usize) -> Result
         return Err(Error::Invalid(format!("module {name} is listed as a service, and is none")));
     };
     let provider = registry::add(name.to_owned(), Vec::new(), Kind::Service, DeviceState::Unclaimed);
+    registry::set_module(provider, name);
     let mut resources = Resources::new(provider);
     match registry::enter(provider, || start(&mut resources)).and_then(|result| result) {
         Ok(service) => {

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 /// One step of a removal.
 #[derive(Clone, PartialEq, Eq)]
-enum Step {
+pub enum Step {
     /// Ends what runs behind a provider.
     Unbind(ProviderId),
     /// Takes a module out of memory.
@@ -31,14 +31,14 @@ pub fn unload(name: &str, dependents: Dependents) -> Result<()> {
         let mut plan = Vec::new();
         plan_module(name, &mut plan);
         check(name, &plan, dependents)?;
-        plan.into_iter().try_for_each(perform)
+        plan.into_iter().try_for_each(|step| perform(step, Ending::Orderly))
     })?;
     let_watchers_run();
     Ok(())
 }
 
 /// Plans the end of a module, behind that of all that can't do without it.
-fn plan_module(name: &str, plan: &mut Vec<Step>) {
+pub fn plan_module(name: &str, plan: &mut Vec<Step>) {
     let step = Step::Unload(name.to_owned());
     if plan.contains(&step) {
         return;
@@ -97,12 +97,21 @@ fn check(name: &str, plan: &[Step], dependents: Dependents) -> Result<()> {
     Ok(())
 }
 
+/// How an object ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is dropped.
+    Orderly,
+    /// It is left as it is, since its code was ended in the middle of something; what the kernel knows of is taken back.
+    Abandoned,
+}
+
 /// Takes one step.
-fn perform(step: Step) -> Result<()> {
+pub fn perform(step: Step, ending: Ending) -> Result<()> {
     match step {
         Step::Unbind(provider) => {
             let module = registry::module_of(provider);
-            remove(provider)?;
+            remove(provider, ending)?;
             registry::set_state(provider, module.as_deref(), DeviceState::Released);
         }
         Step::Unload(name) => {
@@ -117,7 +126,7 @@ fn perform(step: Step) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Busy`] when a call of it doesn't end; then it goes on.
-fn remove(provider: ProviderId) -> Result<()> {
+fn remove(provider: ProviderId, ending: Ending) -> Result<()> {
     // First nobody gets in any more, then those inside leave, then the object ends.
     interrupt::deactivate(provider);
     let object = match registry::withdraw(provider) {
@@ -128,8 +137,13 @@ fn remove(provider: ProviderId) -> Result<()> {
         }
     };
     thread::stop_all(provider);
-    if let Err(error) = registry::enter(provider, || drop(object)) {
-        log::error!("{}: it was removed, and in doing so {error}", registry::name(provider));
+    match ending {
+        Ending::Orderly => {
+            if let Err(error) = registry::enter(provider, || drop(object)) {
+                log::error!("{}: while it was removed, {error}", registry::name(provider));
+            }
+        }
+        Ending::Abandoned => core::mem::forget(object),
     }
     // Once more: the object's end may have started some.
     thread::stop_all(provider);

@@ -43,6 +43,11 @@ pub fn usage() -> (usize, usize) {
     (small.stats_total_bytes() + large, small.stats_alloc_actual() + large)
 }
 
+/// Whether an allocation now wouldn't wait for one that has been interrupted.
+pub fn is_usable() -> bool {
+    SMALL.try_lock().is_some()
+}
+
 struct KernelHeap;
 
 #[global_allocator]

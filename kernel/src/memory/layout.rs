@@ -19,7 +19,7 @@ pub const DEVICES: core::ops::Range<usize> = 0xffff_8000_0000_0000..0xffff_8100_
 pub const STACKS: core::ops::Range<usize> = 0xffff_9000_0000_0000..0xffff_9100_0000_0000;
 /// A stack's slot: the upper half is the stack, the lower half its guard (see `exceptions.s`).
 pub const STACK_SLOT: usize = 128 << 10;
-/// Bytes in a stack. Unwinding alone takes some 30 KiB.
+/// Bytes in a stack. Unwinding alone takes some 6 KiB.
 pub const STACK_SIZE: usize = STACK_SLOT / 2;
 
 /// The kernel's image (`linker.ld`).

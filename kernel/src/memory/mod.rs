@@ -20,6 +20,8 @@ use space::Permission;
 
 unsafe extern "C" {
     static __text_end: u8;
+    static __eh_frame_hdr: u8;
+    static __eh_frame: u8;
     static __rodata_end: u8;
     static __boot_stack_guard: u8;
     static __boot_stack_start: u8;
@@ -45,9 +47,33 @@ pub fn boot_stack() -> Range<usize> {
     &raw const __boot_stack_start as usize..&raw const __boot_stack_end as usize
 }
 
+/// Whether an address is in the image.
+pub fn is_in_image(address: usize) -> bool {
+    (IMAGE..image_end()).contains(&address)
+}
+
 /// The image's text.
 pub fn image_text() -> Range<usize> {
     IMAGE..&raw const __text_end as usize
+}
+
+/// The unwind tables of a piece of code.
+#[derive(Clone)]
+pub struct UnwindTables {
+    /// How each function is unwound: `.eh_frame`.
+    pub frames: Range<usize>,
+    /// `.eh_frame_hdr`, if there is one.
+    pub index: Option<Range<usize>>,
+    /// Memory with `.gcc_except_table`.
+    pub actions: Range<usize>,
+}
+
+/// The image's own.
+pub fn image_unwind_tables() -> UnwindTables {
+    let [constants, index, frames, end] =
+        [&raw const __text_end, &raw const __eh_frame_hdr, &raw const __eh_frame, &raw const __rodata_end]
+            .map(|symbol| symbol as usize);
+    UnwindTables { frames: frames..end, index: Some(index..frames), actions: constants..index }
 }
 
 #[derive(Clone, Copy)]

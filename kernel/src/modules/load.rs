@@ -3,6 +3,7 @@
 use super::refused::Reason;
 use super::{Loaded, path, require, trust};
 use crate::machine::Machine;
+use crate::memory::UnwindTables;
 use crate::memory::layout::PAGE_SIZE;
 use crate::memory::space::{ModuleSpace, Pages, Permission};
 use crate::processor::cache;
@@ -15,6 +16,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 use hashbrown::HashMap;
 use loader::modinfo::ModuleInformation;
 use loader::{Layout, Linked, Object, Place, Segment, Segments, link};
@@ -56,7 +58,9 @@ pub fn load(machine: &Machine, name: &str, chain: &mut Vec<String>) -> Result<Lo
         Some(_) => exports(machine, &linked)?,
         None => HashMap::new(),
     };
-    let eh_frame = linked.unwind_tables().start as usize;
+    let frames = linked.unwind_tables();
+    let frames = frames.start as usize..frames.end as usize;
+    let unwind_tables = UnwindTables { frames, index: None, actions: memory.constants() };
     let start = memory.space.place().start;
     let text = start..start + layout.segments().execute.size.next_multiple_of(PAGE_SIZE);
     let is_outside = |function: &&u64| !text.contains(&(**function as usize));
@@ -90,7 +94,7 @@ pub fn load(machine: &Machine, name: &str, chain: &mut Vec<String>) -> Result<Lo
         version,
         place: memory.space.place(),
         text,
-        eh_frame,
+        unwind_tables,
         module,
         needs,
         exports,
@@ -104,7 +108,7 @@ pub fn load(machine: &Machine, name: &str, chain: &mut Vec<String>) -> Result<Lo
 /// Sets a module's parameters, first from `bootargs` and then from `parameters`, and runs its initializers.
 ///
 /// # Errors
-/// When a parameter is wrong, or its code panics.
+/// When a parameter is wrong, or its code fails.
 pub fn start(machine: &Machine, loaded: &Loaded, parameters: &[Assignment]) -> Result<(), Reason> {
     let mut stopwatch = Stopwatch::new();
     let started = thread::guarded(|| {
@@ -237,6 +241,13 @@ impl Memory {
             .each_mut()
             .map(|piece| Place { address: (start + piece.offset) as u64, bytes: piece.pages.bytes() });
         Segments { execute, read, write }
+    }
+
+    /// The addresses of the read-only data.
+    fn constants(&self) -> Range<usize> {
+        let [_, Piece { offset, pages, .. }, _] = &self.segments;
+        let start = self.space.place().start + offset;
+        start..start + pages.size()
     }
 
     /// Maps the segments for good: nothing has been executable so far, and what is from now on can't be written at its

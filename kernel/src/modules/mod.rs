@@ -5,6 +5,7 @@ mod refused;
 mod trust;
 
 use crate::machine::{self, Machine};
+use crate::memory::{UnwindTables, heap};
 use crate::{registry, thread};
 use abi::Module;
 use abi::sync::Lock;
@@ -14,6 +15,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 use hashbrown::HashMap;
 use load::Memory;
@@ -35,7 +37,7 @@ pub struct Loaded {
     version: Option<u64>,
     place: Range<usize>,
     text: Range<usize>,
-    eh_frame: usize,
+    unwind_tables: UnwindTables,
     module: &'static Module,
     /// The modules that it is linked against, which stay as long as it.
     needs: Vec<Arc<Loaded>>,
@@ -200,6 +202,14 @@ pub fn status() -> Vec<ModuleStatus> {
     loaded.iter().map(status).collect()
 }
 
+/// Whether an address is in the code of a module, or of those that it is linked against.
+pub fn is_code_of(name: &str, address: usize) -> bool {
+    fn contains(module: &Loaded, address: usize) -> bool {
+        module.text.contains(&address) || module.needs.iter().any(|need| contains(need, address))
+    }
+    find(name).is_some_and(|module| contains(&module, address))
+}
+
 /// Bytes that all loaded modules are mapped in.
 pub fn total_size() -> usize {
     LOADED.lock().iter().map(|loaded| loaded.place.len()).sum()
@@ -210,22 +220,32 @@ pub fn containing(address: usize) -> Option<Arc<Loaded>> {
     LOADED.lock().iter().find(|loaded| loaded.place.contains(&address)).cloned()
 }
 
-/// Where the unwind tables of the module with text at `address` are.
-pub fn eh_frame(address: usize) -> Option<usize> {
-    LOADED.lock().iter().find(|loaded| loaded.text.contains(&address)).map(|loaded| loaded.eh_frame)
+/// The unwind tables of the module with text at `address`.
+pub fn unwind_tables(address: usize) -> Option<UnwindTables> {
+    LOADED.lock().iter().find(|loaded| loaded.text.contains(&address)).map(|loaded| loaded.unwind_tables.clone())
 }
 
-/// Which module and function `address` is in, in words.
-pub fn describe(address: usize) -> Option<String> {
-    let loaded = LOADED.try_lock()?.iter().find(|loaded| loaded.text.contains(&address)).cloned()?;
-    let offset = address - loaded.text.start;
+/// Writes in words which function and module `address` is in; the function only if there is a heap to find it with.
+pub fn describe(address: usize, output: &mut impl fmt::Write) -> fmt::Result {
+    let loaded = LOADED.try_lock();
+    let Some(module) = loaded.iter().flat_map(|loaded| loaded.iter()).find(|module| module.text.contains(&address))
+    else {
+        return output.write_str("?");
+    };
+    let module = module.clone();
+    drop(loaded);
+    let offset = address - module.text.start;
     // Looked up in the file, since nobody needs the names while all goes well.
-    let function = || {
-        let machine = machine::get()?;
-        let (object, _) = module_signature::split(machine.file(&path(&loaded.name))?);
+    let mut function = || {
+        let machine = machine::get().filter(|_| heap::is_usable())?;
+        let (object, _) = module_signature::split(machine.file(&path(&module.name))?);
         let object = Object::parse(object).ok()?;
         let (name, into) = function_at(&object, &Layout::new(&object, machine.workarounds).ok()?, offset)?;
-        Some(format!("{:#}+{into:#x}", demangle(name)))
+        Some(write!(output, "{:#}+{into:#x}", demangle(name)))
     };
-    Some(format!("{} ({}+{offset:#x})", function().unwrap_or_else(|| "?".to_owned()), loaded.name))
+    match function() {
+        Some(written) => written?,
+        None => output.write_str("?")?,
+    }
+    write!(output, " ({}+{offset:#x})", module.name)
 }

@@ -2,21 +2,18 @@
 
 use super::InterruptsMasked;
 use super::local::Local;
-use crate::{interrupt, panic, supervision, thread};
+use crate::{failure, interrupt, supervision, thread};
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable, VBAR_EL1, Writeable};
 use core::fmt;
+use unwinder::Registers;
 
 core::arch::global_asm!(include_str!("exceptions.s"), exception_stack = const Local::EXCEPTION_STACK);
 
 /// The registers of the interrupted code, as `exceptions.s` saves them.
 #[repr(C)]
 pub struct Frame {
-    /// x0 to x30.
-    pub general: [u64; 31],
-    /// The stack pointer.
-    pub stack_pointer: u64,
-    /// Where the interrupted code goes on (ELR_EL1).
-    pub program_counter: u64,
+    /// The registers; the program counter is where it goes on (ELR_EL1).
+    pub registers: Registers,
     /// The processor state that it goes on with (SPSR_EL1).
     pub state: u64,
 }
@@ -43,12 +40,12 @@ extern "C" fn exception_interrupt(frame: &mut Frame) {
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_synchronous(frame: &mut Frame) {
-    panic::fatal_exception(&Cause::read(), frame)
+    failure::exception(&Cause::read(), frame);
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_stack_overflowed(frame: &mut Frame) {
-    panic::fatal_exception(&Cause::StackOverflow(FAR_EL1.get()), frame)
+    failure::exception(&Cause::StackOverflow(FAR_EL1.get()), frame);
 }
 
 #[unsafe(no_mangle)]
@@ -57,7 +54,7 @@ extern "C" fn exception_unexpected(frame: &mut Frame, vector: u64) {
         7 => Cause::SystemError(ESR_EL1.get()),
         _ => Cause::Vector(vector),
     };
-    panic::fatal_exception(&cause, frame)
+    failure::fatal_exception(&cause, frame)
 }
 
 /// Why an exception was taken.
@@ -141,7 +138,7 @@ impl fmt::Display for Cause {
 
 impl fmt::Display for Frame {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (row, registers) in self.general.chunks(4).enumerate() {
+        for (row, registers) in self.registers.general.chunks(4).enumerate() {
             for (column, register) in registers.iter().enumerate() {
                 write!(formatter, "{}x{:<2} {register:016x}", if column == 0 { "" } else { "  " }, row * 4 + column)?;
             }
@@ -152,7 +149,7 @@ impl fmt::Display for Frame {
         write!(
             formatter,
             "  sp  {:016x}\npc  {:016x}  state {:08x}",
-            self.stack_pointer, self.program_counter, self.state
+            self.registers.stack_pointer, self.registers.program_counter, self.state
         )
     }
 }

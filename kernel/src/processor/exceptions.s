@@ -74,36 +74,45 @@ exception_vectors:
 
 synchronous:
     save
-    mov     x0, sp
+    mov     x19, sp
+    adrp    x0, exception_stack_end     // its own stack may be what is short
+    mov     sp, x0
+    mov     x0, x19
     bl      exception_synchronous
     b       restore
 
 interrupt:
     save
+    mov     x19, sp
     mov     x0, sp
     bl      exception_interrupt
 
+// Goes on with the registers of the frame at x19, which may be others than those that were saved.
 restore:
-    ldp     x0, x1, [sp, #256]
+    ldp     x0, x1, [x19, #256]
     msr     elr_el1, x0
     msr     spsr_el1, x1
-    ldp     x2, x3, [sp, #16]
-    ldp     x4, x5, [sp, #32]
-    ldp     x6, x7, [sp, #48]
-    ldp     x8, x9, [sp, #64]
-    ldp     x10, x11, [sp, #80]
-    ldp     x12, x13, [sp, #96]
-    ldp     x14, x15, [sp, #112]
-    ldp     x16, x17, [sp, #128]
-    ldp     x18, x19, [sp, #144]
-    ldp     x20, x21, [sp, #160]
-    ldp     x22, x23, [sp, #176]
-    ldp     x24, x25, [sp, #192]
-    ldp     x26, x27, [sp, #208]
-    ldp     x28, x29, [sp, #224]
-    ldr     x30, [sp, #240]
-    ldp     x0, x1, [sp]
-    add     sp, sp, #FRAME
+    ldr     x2, [x19, #248]
+    ldp     x0, x1, [x19]               // go below the new stack pointer until there is no need for another register
+    stp     x0, x1, [x2, #-16]
+    mov     x0, x19
+    mov     sp, x2
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x10, x11, [x0, #80]
+    ldp     x12, x13, [x0, #96]
+    ldp     x14, x15, [x0, #112]
+    ldp     x16, x17, [x0, #128]
+    ldp     x18, x19, [x0, #144]
+    ldp     x20, x21, [x0, #160]
+    ldp     x22, x23, [x0, #176]
+    ldp     x24, x25, [x0, #192]
+    ldp     x26, x27, [x0, #208]
+    ldp     x28, x29, [x0, #224]
+    ldr     x30, [x0, #240]
+    ldp     x0, x1, [sp, #-16]
     eret
 
 // The stack is used up: report it from the processor's other one. x0 holds the stack pointer, sp its sum with the
@@ -128,9 +137,10 @@ exception_stack_overflow:
     mrs     x0, tpidr_el0
     add     x0, x0, #FRAME
     str     x0, [sp, #248]
+    mov     x19, sp
     mov     x0, sp
     bl      exception_stack_overflowed
-    b       .
+    b       restore
 
 .section .bss.exception_stack, "aw", %nobits
 .balign 4096

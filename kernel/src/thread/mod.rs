@@ -10,9 +10,9 @@ use crate::memory::space::Stack;
 use crate::modules::{self, Loaded};
 use crate::processor::context::Context;
 use crate::processor::{self, HardGuard, InterruptsMasked, MOST};
-use crate::{interrupt, time};
+use crate::{failure, interrupt, memory, supervision, time};
 use abi::registry::ProviderId;
-use abi::running::{Block, Call};
+use abi::running::{Block, Call, LockWord, MOST_CALLS, Publication};
 use abi::sync::Lock;
 use abi::system::{ThreadState, ThreadStatus};
 use abi::thread::Priority;
@@ -20,15 +20,18 @@ use abi::time::Instant;
 use abi::{Error, Result};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use core::time::Duration;
 use schedule::State;
+
+/// How long threads have to end by themselves, before they are ended by force.
+pub const POLITENESS: Duration = Duration::from_secs(1);
 
 /// How long a removal waits for threads to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,6 +91,10 @@ pub struct Thread {
     time: AtomicU64,
     /// How often it was given a processor.
     switches: AtomicU64,
+    /// How many ticks each of its calls has used.
+    ticks: [AtomicU32; MOST_CALLS],
+    /// It was told to end, or to leave a module, and doesn't.
+    doomed: AtomicBool,
 }
 
 // SAFETY: the cells are accessed by whoever starts the thread before it runs, by the thread itself, and by the scheduler
@@ -130,6 +137,8 @@ impl Thread {
             since: AtomicU64::new(0),
             time: AtomicU64::new(0),
             switches: AtomicU64::new(0),
+            ticks: [const { AtomicU32::new(0) }; MOST_CALLS],
+            doomed: AtomicBool::new(false),
         }
     }
 
@@ -283,8 +292,9 @@ extern "C" fn enter(_argument: usize) -> ! {
     let thread = schedule::running();
     // SAFETY: nobody else accesses it any more.
     let body = unsafe { (*thread.body.get()).take() };
-    if let Some(Err(message)) = body.map(guarded) {
-        log::error!("thread '{}' panicked: {message}", thread.name);
+    if let Some(Err(failure)) = body.map(failure::catch) {
+        thread.let_go_of_locks(0);
+        supervision::thread_failed(thread.owner, &thread.name, failure);
     }
     THREADS.lock().retain(|other| !ptr::eq(*other, thread));
     let masked = InterruptsMasked::new();
@@ -322,6 +332,72 @@ pub fn reap() {
 fn check_may_wait() {
     let held = schedule::running().block.masked.load(Ordering::Relaxed);
     assert!(held == 0, "a wait in an interrupt handler or with a lock held");
+    if is_doomed() {
+        failure::stop_here(format_args!("it was told to end and waits again"));
+    }
+}
+
+impl Thread {
+    /// The locks that it holds since its innermost call began: all others are the caller's.
+    fn locks_of_call(&self) -> impl Iterator<Item = &'static LockWord> {
+        let block = &self.block;
+        let depth = block.depth.load(Ordering::Relaxed) as usize;
+        let call = depth.checked_sub(1).and_then(|index| block.calls.get(index));
+        let base = call.map_or(0, |call| call.base.load(Ordering::Relaxed) as usize);
+        let held = block.held.iter().take(block.masked.load(Ordering::Relaxed) as usize).skip(base);
+        let mutexes = block.mutexes.iter().take(block.mutexes_held.get() as usize).map(Cell::get);
+        let mutexes = mutexes.filter(move |(_, taken)| *taken as usize >= depth).map(|(word, _)| word);
+        // SAFETY: what is held lives: nothing has been unwound yet.
+        held.map(Cell::get).chain(mutexes).filter_map(|word| unsafe { word.as_ref() })
+    }
+
+    /// Forgets the locks that were taken in code that has been unwound, and was called when there were `depth` calls.
+    fn let_go_of_locks(&self, depth: usize) {
+        let block = &self.block;
+        let call = block.calls.get(depth).filter(|_| block.depth.load(Ordering::Relaxed) > depth as u32);
+        let base = call.map_or(0, |call| call.base.load(Ordering::Relaxed) as u32);
+        block.masked.fetch_min(base, Ordering::Relaxed);
+        let kept = if call.is_some() { depth + 1 } else { 0 };
+        while let Some(index) = block.mutexes_held.get().checked_sub(1)
+            && let Some((word, taken)) = block.mutexes.get(index as usize).map(Cell::get)
+            && taken as usize >= kept
+        {
+            block.mutexes_held.set(index);
+            mutex::abandon(word);
+        }
+    }
+}
+
+/// The running thread is about to be unwound: what its locks protect may be half changed. The kernel's own are let go of
+/// in the usual way.
+pub fn poison_locks() {
+    let Some(thread) = running() else { return };
+    for word in thread.locks_of_call().filter(|word| !is_kernel_lock(word)) {
+        // One that is only being waited for is another's.
+        if word.holder.load(Ordering::Relaxed) & !mutex::AWAITED == thread.number() {
+            word.poisoned.store(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether the running thread holds a lock of the kernel's since its innermost call began.
+pub fn holds_kernel_lock() -> bool {
+    running().is_none_or(|thread| thread.locks_of_call().any(is_kernel_lock))
+}
+
+fn is_kernel_lock(word: &LockWord) -> bool {
+    memory::is_in_image(ptr::from_ref(word).addr())
+}
+
+/// The innermost call of `publication` by the running thread has been unwound.
+pub fn recover(publication: &Publication) {
+    let thread = schedule::running();
+    let depth = thread.block.depth.load(Ordering::Relaxed) as usize;
+    let calls = thread.block.calls.iter().take(depth).map(Call::publication);
+    let called = calls.enumerate().filter(|(_, call)| call.is_some_and(|call| ptr::eq(call, publication)));
+    if let Some((depth, _)) = called.last() {
+        thread.let_go_of_locks(depth);
+    }
 }
 
 /// What the processor does when there is nothing to do: sleeps until an interrupt comes.
@@ -422,13 +498,21 @@ pub fn calls(provider: ProviderId) -> bool {
     schedule::running().is_calling(provider)
 }
 
-/// Ends the waits of all threads that are calling `provider` there.
-pub fn expel(provider: ProviderId) {
+/// Ends the waits of all threads that are calling `provider` there. With `by_force`, what they run there is ended as well,
+/// wherever it is.
+pub fn expel(provider: ProviderId, by_force: bool) {
     let running = schedule::running();
     for thread in THREADS.lock().iter().filter(|thread| !ptr::eq(**thread, running) && thread.is_calling(provider)) {
         thread.leaving.store(provider.raw(), Ordering::Release);
+        thread.doomed.store(by_force, Ordering::Release);
         thread.wake(Woken::Stopped);
+        schedule::prod(thread);
     }
+}
+
+/// Whether the running thread has to be ended where it is.
+pub fn is_doomed() -> bool {
+    running().is_some_and(|thread| thread.doomed.load(Ordering::Relaxed) && thread.is_stopping())
 }
 
 /// Lets the threads that [`expel`] sent away call the provider again.
@@ -436,6 +520,7 @@ pub fn readmit(provider: ProviderId) {
     for thread in THREADS.lock().iter() {
         // Another removal may have sent it away meanwhile.
         let _ = thread.leaving.compare_exchange(provider.raw(), NOBODY, Ordering::Relaxed, Ordering::Relaxed);
+        thread.doomed.store(false, Ordering::Relaxed);
     }
 }
 
@@ -451,7 +536,7 @@ pub fn stop_module(name: &str) {
 }
 
 fn stop_where(is_meant: impl Fn(&Thread) -> bool) {
-    let deadline = time::now() + PATIENCE;
+    let (force, deadline) = (time::now() + POLITENESS, time::now() + PATIENCE);
     loop {
         let running = schedule::running();
         let threads = THREADS.lock();
@@ -460,6 +545,10 @@ fn stop_where(is_meant: impl Fn(&Thread) -> bool) {
         for thread in &meant {
             thread.stopping.store(true, Ordering::Release);
             thread.wake(Woken::Stopped);
+            if time::now() > force {
+                thread.doomed.store(true, Ordering::Release);
+                schedule::prod(thread);
+            }
         }
         let first = meant.first().map(|thread| thread.name.clone());
         drop(threads);
@@ -482,9 +571,9 @@ pub fn pause() {
 
 /// Runs code that may panic, such as a module's. A panic ends it, and its message is the error.
 pub fn guarded<R>(action: impl FnOnce() -> R) -> core::result::Result<R, String> {
-    unwinding::panic::catch_unwind(action).map_err(|payload| match payload.downcast() {
-        Ok(message) => *message,
-        Err(_) => "a panic of an unknown kind".to_owned(),
+    failure::catch(action).map_err(|failure| {
+        log::info!("what it was that {failure}\n{}", failure.backtrace());
+        failure.to_string()
     })
 }
 

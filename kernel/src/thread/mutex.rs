@@ -2,6 +2,7 @@
 
 use super::{THREADS, Thread, Woken, check_may_wait, schedule};
 use crate::processor::HardLock;
+use abi::running::LockWord;
 use abi::{Error, Result};
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -18,12 +19,12 @@ const BUCKETS: usize = 64;
 
 static WAITERS: [HardLock<Bucket>; BUCKETS] = [const { HardLock::new(Bucket { first: ptr::null() }) }; BUCKETS];
 
-fn bucket(word: &AtomicU32) -> &'static HardLock<Bucket> {
-    &WAITERS[(ptr::from_ref(word).addr() >> 3) % BUCKETS]
+fn bucket(word: *const AtomicU32) -> &'static HardLock<Bucket> {
+    &WAITERS[(word.addr() >> 3) % BUCKETS]
 }
 
 /// The bit of a mutex's word that says that somebody waits; the rest is its holder's number.
-const AWAITED: u32 = 1 << 31;
+pub const AWAITED: u32 = 1 << 31;
 
 /// Waits until somebody lets go of the mutex, unless its word isn't `seen` any more.
 ///
@@ -84,8 +85,19 @@ pub fn wake(word: &AtomicU32) {
     super::give_way_if_due();
 }
 
+/// Has all who wait for a mutex see what has become of it. It may not even be there any more.
+pub fn abandon(word: *const LockWord) {
+    // The holder is a lock's first word, and only its address counts.
+    let address = word.addr() as u64;
+    let word = word.cast::<AtomicU32>();
+    let waits = |thread: &Thread| thread.deadline.load(Ordering::Relaxed) == address;
+    while let Some(thread) = remove(word, waits) {
+        thread.wake(Woken::Raised);
+    }
+}
+
 /// Takes the first that passes `test` out of the bucket.
-fn remove(word: &AtomicU32, test: impl Fn(&Thread) -> bool) -> Option<&'static Thread> {
+fn remove(word: *const AtomicU32, test: impl Fn(&Thread) -> bool) -> Option<&'static Thread> {
     let mut bucket = bucket(word).lock();
     let (mut previous, mut next): (*const Thread, _) = (ptr::null(), bucket.first);
     // SAFETY: who waits lives.

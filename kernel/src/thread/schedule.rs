@@ -397,9 +397,41 @@ pub fn tick() -> bool {
     whole
 }
 
+/// A call that the running thread is in.
+pub struct Charged {
+    /// How long it has used a processor, in whole ticks.
+    pub time: Duration,
+    /// Whether it serves an interrupt.
+    pub in_interrupt: bool,
+}
+
+/// Charges the running thread's calls for a tick; returns the innermost.
+pub fn charge() -> Option<Charged> {
+    let thread = running();
+    let depth = thread.block.depth.load(Ordering::Relaxed) as usize;
+    let mut innermost = None;
+    for (call, ticks) in thread.block.calls.iter().zip(&thread.ticks).take(depth) {
+        // The mark is gone when another call has taken the place.
+        let marked = call.publication.load(Ordering::Relaxed).map_addr(|address| address | 1);
+        let is_same = call.publication.swap(marked, Ordering::Relaxed) == marked;
+        let count = if is_same { ticks.load(Ordering::Relaxed) + 1 } else { 0 };
+        ticks.store(count, Ordering::Relaxed);
+        innermost = Some(Charged { time: TICK * count, in_interrupt: call.base.load(Ordering::Relaxed) > 0 });
+    }
+    innermost
+}
+
 /// Whether a processor's timer has anybody to wake.
 pub fn has_sleepers() -> bool {
     !local().queue.lock().sleepers.is_null()
+}
+
+/// Interrupts whichever processor a thread runs on, if it is another.
+pub fn prod(thread: &Thread) {
+    let index = thread.processor.load(Ordering::Relaxed);
+    if thread.on_processor.load(Ordering::Relaxed) && index != processor::index() {
+        interrupt::signal(index);
+    }
 }
 
 /// Moves a ready thread to the queue that its priority asks for, after that has changed.

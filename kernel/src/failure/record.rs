@@ -1,0 +1,217 @@
+//! What is noted of a failure while it is unwound: in memory set aside for it, since the heap may be what has failed.
+
+use core::cell::UnsafeCell;
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use unwinder::{Boundary, Frame, Place};
+
+/// How many failures can be noted at a time, of all threads together.
+const RECORDS: usize = 32;
+/// Bytes of text for each: a longer one is cut.
+const TEXT: usize = 512;
+/// Frames in a backtrace, from the innermost.
+const FRAMES: usize = 32;
+/// How many calls of the same place in a row are noted, as an endless recursion makes them.
+const REPEATED: usize = 3;
+
+static RECORDED: [Record; RECORDS] = [const { Record::new() }; RECORDS];
+
+/// What is noted of one failure.
+struct Record {
+    taken: AtomicBool,
+    /// Who catches it: the frame, 0 while it isn't being unwound, and the landing pad.
+    frame: AtomicU64,
+    landing_pad: AtomicU64,
+    contents: UnsafeCell<Contents>,
+}
+
+// SAFETY: the contents are touched through the one `Note` alone for which `taken` was set.
+unsafe impl Sync for Record {}
+
+impl Record {
+    const fn new() -> Self {
+        let contents = Contents { text: Text { bytes: [0; TEXT], length: 0 }, backtrace: Backtrace::new() };
+        Self {
+            taken: AtomicBool::new(false),
+            frame: AtomicU64::new(0),
+            landing_pad: AtomicU64::new(0),
+            contents: UnsafeCell::new(contents),
+        }
+    }
+}
+
+struct Contents {
+    text: Text,
+    backtrace: Backtrace,
+}
+
+/// A text of limited length.
+struct Text {
+    bytes: [u8; TEXT],
+    length: usize,
+}
+
+impl Text {
+    fn as_str(&self) -> &str {
+        self.bytes.get(..self.length).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = &mut self.bytes[self.length..];
+        let length = text.floor_char_boundary(room.len());
+        room[..length].copy_from_slice(&text.as_bytes()[..length]);
+        self.length += length;
+        Ok(())
+    }
+}
+
+/// Where the code was that failed, and who had called it.
+pub struct Backtrace {
+    addresses: [usize; FRAMES],
+    length: usize,
+    left_out: usize,
+}
+
+impl Backtrace {
+    /// One without frames.
+    pub const fn new() -> Self {
+        Self { addresses: [0; FRAMES], length: 0, left_out: 0 }
+    }
+
+    /// Adds the caller of the frame before.
+    pub fn push(&mut self, frame: &Frame) {
+        let address = match frame.place {
+            Place::Instruction => frame.registers.program_counter as usize,
+            Place::Call => frame.registers.program_counter as usize - 4,
+        };
+        let noted = self.addresses();
+        let repeats = noted.iter().rev().take_while(|noted| **noted == address).count();
+        if self.length == FRAMES || repeats >= REPEATED {
+            self.left_out += 1;
+        } else {
+            self.addresses[self.length] = address;
+            self.length += 1;
+        }
+    }
+
+    /// The addresses of the instructions, from the innermost.
+    pub fn addresses(&self) -> &[usize] {
+        &self.addresses[..self.length]
+    }
+}
+
+/// The right to one record, or to none if all are taken.
+pub struct Note(Option<&'static Record>);
+
+impl Note {
+    /// Takes a record and writes into it what the failed code did: the end of a sentence.
+    pub fn new(what: fmt::Arguments<'_>) -> Self {
+        let free = |record: &&Record| !record.taken.swap(true, Ordering::Acquire);
+        let mut note = Self(RECORDED.iter().find(free));
+        if let Some(contents) = note.contents_mut() {
+            contents.text.length = 0;
+            contents.backtrace = Backtrace::new();
+            // What it tells may fail in turn; then it is cut there.
+            let _ = contents.text.write_fmt(what);
+        }
+        note
+    }
+
+    fn contents(&self) -> Option<&Contents> {
+        // SAFETY: this note has taken the record, and nobody else has until it is dropped.
+        self.0.map(|record| unsafe { &*record.contents.get() })
+    }
+
+    fn contents_mut(&mut self) -> Option<&mut Contents> {
+        // SAFETY: as above; `self` is borrowed for as long as the contents are.
+        self.0.map(|record| unsafe { &mut *record.contents.get() })
+    }
+
+    /// What the failed code did, as the end of a sentence.
+    pub fn text(&self) -> &str {
+        match self.contents() {
+            Some(contents) => contents.text.as_str(),
+            None => "failed, as so much else did at the same time that no more was noted",
+        }
+    }
+
+    /// Where it did.
+    pub fn backtrace(&self) -> &Backtrace {
+        static NONE: Backtrace = Backtrace::new();
+        self.contents().map_or(&NONE, |contents| &contents.backtrace)
+    }
+
+    /// Notes where it did, unless it has been noted before.
+    pub fn set_backtrace(&mut self, backtrace: Backtrace) {
+        if let Some(contents) = self.contents_mut()
+            && contents.backtrace.length == 0
+        {
+            contents.backtrace = backtrace;
+        }
+    }
+
+    /// Notes who will catch this failure. If an earlier one was on the way there, this is what became of it: the record is
+    /// the earlier one's from now on, and tells of both.
+    pub fn set_boundary(self, boundary: Boundary) -> Self {
+        let leads_there = |record: &&Record| {
+            record.frame.load(Ordering::Relaxed) == boundary.frame
+                && record.landing_pad.load(Ordering::Relaxed) == boundary.landing_pad
+        };
+        // A stack has one failure at a time that leads to a frame of it, and this is noted and read on that stack only.
+        if let Some(earlier) = RECORDED.iter().find(leads_there) {
+            let mut earlier = Self(Some(earlier));
+            if let Some(contents) = earlier.contents_mut() {
+                // Writing to a text can't fail.
+                let _ = write!(contents.text, "; while that was unwound, it {}", self.text());
+            }
+            return earlier;
+        }
+        if let Some(record) = self.0 {
+            record.landing_pad.store(boundary.landing_pad, Ordering::Relaxed);
+            record.frame.store(boundary.frame, Ordering::Relaxed);
+        }
+        self
+    }
+
+    /// As what `catch_unwind` hands on.
+    pub fn into_raw(self) -> *mut u8 {
+        let record = self.0;
+        core::mem::forget(self);
+        record.map_or(core::ptr::null_mut(), |record| (&raw const *record).cast_mut().cast())
+    }
+
+    /// Back from what [`Note::into_raw`] made.
+    pub fn from_raw(raw: *mut u8) -> Self {
+        Self(RECORDED.iter().find(|record| core::ptr::eq(*record, raw.cast())))
+    }
+
+    /// It has been caught.
+    pub fn end(&mut self) {
+        if let Some(record) = self.0 {
+            record.frame.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        if let Some(record) = self.0 {
+            record.frame.store(0, Ordering::Relaxed);
+            record.taken.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl fmt::Display for Backtrace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for address in self.addresses() {
+            writeln!(formatter, "  {}", super::place::Named(*address))?;
+        }
+        if self.left_out > 0 {
+            writeln!(formatter, "  ... and {} more", self.left_out)?;
+        }
+        Ok(())
+    }
+}

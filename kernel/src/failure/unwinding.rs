@@ -1,0 +1,228 @@
+//! The way of a failure from where it happens to who catches it.
+
+use super::fatal::{fatal, fatal_exception};
+use super::place;
+use super::record::{Backtrace, Note};
+use crate::memory::layout::{STACK_SLOT, STACKS};
+use crate::processor::exceptions::{self, Cause};
+use crate::{memory, modules, thread};
+use core::fmt;
+use core::ops::Range;
+use unwinder::{Boundary, Error, Frame, Place, Registers, Section, System, Tables, Walk, advance, search};
+
+core::arch::global_asm!(include_str!("unwinding.s"));
+
+/// How much of the stack has to be free below a landing pad: for what it drops, and for `_Unwind_Resume`, which takes
+/// 6 KiB.
+const ROOM: usize = 12 << 10;
+
+/// The machine as the unwinder sees it: all code there is, and one stack.
+pub struct Machine {
+    stack: Range<usize>,
+}
+
+impl Machine {
+    /// With the stack that a stack pointer points into, or just below, as after an overflow.
+    pub fn of(registers: &Registers) -> Self {
+        let place = registers.stack_pointer as usize;
+        let boot = memory::boot_stack();
+        let slot = place & !(STACK_SLOT - 1);
+        let stack = if (boot.end - STACK_SLOT..boot.end).contains(&place) {
+            boot
+        } else if STACKS.contains(&place) {
+            slot + STACK_SLOT / 2..slot + STACK_SLOT
+        } else {
+            0..0
+        };
+        Self { stack }
+    }
+}
+
+/// Memory that only its address is known of.
+///
+/// # Safety
+/// It has to be mapped and unchanged as long as the section is used.
+unsafe fn section<'a>(range: Range<usize>) -> Section<'a> {
+    // SAFETY: the caller answers for it.
+    let bytes = unsafe { core::slice::from_raw_parts(range.start as *const u8, range.len()) };
+    Section { address: range.start as u64, bytes }
+}
+
+impl System for Machine {
+    fn tables(&self, address: u64) -> Option<Tables<'_>> {
+        let tables = if memory::image_text().contains(&(address as usize)) {
+            memory::image_unwind_tables()
+        } else {
+            modules::unwind_tables(address as usize)?
+        };
+        // SAFETY: constants of the image, or of a module that this thread executes and that therefore stays where it is.
+        let section = |range| unsafe { section(range) };
+        Some(Tables {
+            frames: section(tables.frames),
+            index: tables.index.map(section),
+            actions: section(tables.actions),
+        })
+    }
+
+    fn word(&self, address: u64) -> Option<u64> {
+        let address = address as usize;
+        let is_inside = self.stack.contains(&address) && address.is_multiple_of(8);
+        // SAFETY: aligned, and within a stack, which is a multiple of 8 long and in use. Whose word it is doesn't matter:
+        // their owners are the frames that are unwound.
+        is_inside.then(|| unsafe { (address as *const u64).read_volatile() })
+    }
+
+    fn is_expendable(&self, address: u64) -> bool {
+        is_module(address)
+    }
+
+    fn has_room(&self, stack_pointer: u64) -> bool {
+        stack_pointer as usize >= self.stack.start + ROOM
+    }
+}
+
+/// Whether an address is in a module's code.
+fn is_module(address: u64) -> bool {
+    modules::unwind_tables(address as usize).is_some()
+}
+
+/// Where a failure leads.
+struct Way {
+    boundary: Boundary,
+    backtrace: Backtrace,
+    /// It leads through a module's code.
+    through_module: bool,
+}
+
+fn find_way(machine: &Machine, registers: &Registers, place: Place) -> Result<Way, Error> {
+    let mut backtrace = Backtrace::new();
+    let mut through_module = false;
+    let boundary = search(machine, registers, place, |frame| {
+        backtrace.push(frame);
+        through_module |= is_module(frame.instruction());
+    })?;
+    Ok(Way { boundary, backtrace, through_module })
+}
+
+/// Takes the first step; returns the registers to go on with.
+fn set_out(machine: &Machine, registers: &Registers, place: Place, way: Way, mut note: Note) -> Registers {
+    note.set_backtrace(way.backtrace);
+    let exception = note.set_boundary(way.boundary).into_raw();
+    thread::poison_locks();
+    match advance(machine, registers, place, exception as u64) {
+        Ok(next) => next,
+        Err(error) => lost(exception, registers, place, error),
+    }
+}
+
+/// The frames can't be followed as far as they could just before.
+fn lost(exception: *mut u8, registers: &Registers, place: Place, error: Error) -> ! {
+    let note = Note::from_raw(exception);
+    fatal(format_args!("{}\nit can't be unwound: {error}", note.text()), registers, place)
+}
+
+unsafe extern "C" {
+    /// Calls `function` with the argument and the registers of who calls this, and goes on with what it makes of them.
+    fn failure_with_registers(argument: *mut u8, function: extern "C" fn(*mut u8, &mut Registers)) -> !;
+}
+
+/// Unwinds the caller to who catches it, or ends everything.
+pub fn raise(note: Note) -> ! {
+    extern "C" fn start(exception: *mut u8, registers: &mut Registers) {
+        let machine = Machine::of(registers);
+        match find_way(&machine, registers, Place::Call) {
+            Ok(way) => *registers = set_out(&machine, registers, Place::Call, way, Note::from_raw(exception)),
+            Err(error) => lost(exception, registers, Place::Call, error),
+        }
+    }
+    // SAFETY: `start` leaves registers with which a landing pad wants to be entered.
+    unsafe { failure_with_registers(note.into_raw(), start) }
+}
+
+/// As [`raise`], for a panic that must not unwind the function that called for it: if that is a module's, it is left without
+/// its consent, and its callers are unwound.
+pub fn raise_past_caller(note: Note) -> ! {
+    extern "C" fn start(exception: *mut u8, registers: &mut Registers) {
+        let machine = Machine::of(registers);
+        let caller = caller_of_panic(&machine, registers).filter(|caller| is_module(caller.instruction()));
+        let Some(Frame { registers: caller, .. }) = caller else {
+            lost(exception, registers, Place::Call, Error::MustNotUnwind(registers.program_counter));
+        };
+        match find_way(&machine, &caller, Place::Call) {
+            Ok(way) => *registers = set_out(&machine, &caller, Place::Call, way, Note::from_raw(exception)),
+            Err(error) => lost(exception, registers, Place::Call, error),
+        }
+    }
+    // SAFETY: `start` leaves registers with which a landing pad wants to be entered.
+    unsafe { failure_with_registers(note.into_raw(), start) }
+}
+
+/// The frame of who called a function of `core::panicking`, which has called the panic handler.
+fn caller_of_panic(machine: &Machine, registers: &Registers) -> Option<Frame> {
+    let mut walk = Walk::new(machine, registers.clone(), Place::Call);
+    let mut is_panicking = false;
+    while let Ok(Some(frame)) = walk.next_frame() {
+        let was_panicking = is_panicking;
+        is_panicking = place::is_panicking(frame.instruction() as usize);
+        if was_panicking && !is_panicking {
+            return Some(frame);
+        }
+    }
+    None
+}
+
+/// Where `_Unwind_Resume` leads, with the registers of the landing pad that calls it when it is done.
+#[unsafe(no_mangle)]
+extern "C" fn failure_resume(exception: *mut u8, registers: &mut Registers) {
+    match advance(&Machine::of(registers), registers, Place::Call, exception as u64) {
+        Ok(next) => *registers = next,
+        Err(error) => lost(exception, registers, Place::Call, error),
+    }
+}
+
+/// Bits of the saved processor state (SPSR_EL1; Arm ARM C5.2.19) that would be in the way of a landing pad: single step,
+/// illegal execution state, and the kind of branch just taken.
+const STATE_TO_CLEAR: u64 = 1 << 21 | 1 << 20 | 0b11 << 10;
+/// The bit that tells that interrupts were masked. (Fast ones always are.)
+const INTERRUPTS_MASKED: u64 = 1 << 7;
+
+/// Has what an exception interrupted unwind when it goes on, if that leads through a module.
+fn unwind_interrupted(frame: &mut exceptions::Frame, what: fmt::Arguments<'_>) -> Result<(), Error> {
+    let machine = Machine::of(&frame.registers);
+    let way = find_way(&machine, &frame.registers, Place::Instruction)?;
+    if !way.through_module {
+        return Err(Error::NotCaught);
+    }
+    frame.registers = set_out(&machine, &frame.registers, Place::Instruction, way, Note::new(what));
+    frame.state &= !STATE_TO_CLEAR;
+    Ok(())
+}
+
+/// Ends the code that caused an exception, if it is a module's or was called by one: it unwinds when the exception returns.
+/// Otherwise this is the kernel's own, and the end of everything.
+pub fn exception(cause: &Cause, frame: &mut exceptions::Frame) {
+    // With interrupts masked, it is in the middle of what others must not see.
+    if frame.state & INTERRUPTS_MASKED != 0 || thread::holds_kernel_lock() {
+        fatal_exception(cause, frame);
+    }
+    if unwind_interrupted(frame, format_args!("caused an exception: {cause}")).is_err() {
+        fatal_exception(cause, frame);
+    }
+}
+
+/// Ends the code that an interrupt came upon, which must be a module's: it unwinds when the interrupt returns. `reason` is
+/// the end of the sentence "it was stopped: ".
+///
+/// # Errors
+/// When it can't be unwound, because its stack is damaged.
+pub fn stop(frame: &mut exceptions::Frame, reason: fmt::Arguments<'_>) -> Result<(), Error> {
+    if thread::holds_kernel_lock() || !is_module(frame.registers.program_counter) {
+        return Err(Error::NotCaught);
+    }
+    unwind_interrupted(frame, format_args!("was stopped: {reason}"))
+}
+
+/// Ends the code that has called a function of the kernel's, from within that. `reason` as for [`stop`].
+pub fn stop_here(reason: fmt::Arguments<'_>) -> ! {
+    raise(Note::new(format_args!("was stopped: {reason}")))
+}
