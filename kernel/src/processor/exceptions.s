@@ -75,7 +75,8 @@ exception_vectors:
 synchronous:
     save
     mov     x19, sp
-    adrp    x0, exception_stack_end     // its own stack may be what is short
+    mrs     x0, tpidr_el1
+    ldr     x0, [x0, #{exception_stack}]    // its own stack may be what is short
     mov     sp, x0
     mov     x0, x19
     bl      exception_synchronous
