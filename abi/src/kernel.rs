@@ -7,13 +7,16 @@
 use crate::dma::DmaBuffer;
 use crate::event::{Signal, Wake};
 use crate::registry::ProviderId;
-use crate::system::{Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+use crate::system::{
+    Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus, TraceKind, TraceRecords, TraceStatus,
+};
 use crate::time::Instant;
 use crate::{Class, Interface, Result};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
+use log::LevelFilter;
 
 /// Registers that the kernel has mapped.
 #[derive(Debug)]
@@ -75,13 +78,17 @@ pub mod exports {
     pub use crate::dma::DmaBuffer;
     pub use crate::event::{Signal, Wake};
     pub use crate::registry::ProviderId;
-    pub use crate::system::{Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+    pub use crate::system::{
+        Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus, TraceKind, TraceRecords,
+        TraceStatus,
+    };
     pub use crate::time::Instant;
     pub use crate::{Class, Interface, Result};
     pub use alloc::boxed::Box;
     pub use alloc::string::String;
     pub use alloc::vec::Vec;
     pub use core::ptr::NonNull;
+    pub use log::LevelFilter;
 }
 
 kernel_functions! { $
@@ -144,4 +151,12 @@ kernel_functions! { $
     [safe] fn system_log_records = lockstep_system_log_records(first: u64) -> Vec<LogRecord>;
     /// See [`system::memory`](crate::system::memory).
     [safe] fn system_memory = lockstep_system_memory() -> MemoryStatus;
+    /// See [`system::show_log`](crate::system::show_log).
+    [safe] fn system_show_log = lockstep_system_show_log(level: LevelFilter);
+    /// See [`system::trace_switch`](crate::system::trace_switch).
+    [safe] fn system_trace_switch = lockstep_system_trace_switch(kinds: &[TraceKind]) -> Result<()>;
+    /// See [`system::trace_status`](crate::system::trace_status).
+    [safe] fn system_trace_status = lockstep_system_trace_status() -> TraceStatus;
+    /// See [`system::trace_records`](crate::system::trace_records).
+    [safe] fn system_trace_records = lockstep_system_trace_records(positions: &[u64], most: usize) -> TraceRecords;
 }

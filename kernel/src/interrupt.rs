@@ -3,7 +3,7 @@
 //! One controller collects all lines for now, the root of the interrupt tree. It is a module like any other.
 
 use crate::registry::{self, Borrowed};
-use crate::thread;
+use crate::{thread, trace};
 use abi::interrupt::{InterruptController, Line};
 use abi::registry::ProviderId;
 use abi::sync::Lock;
@@ -171,6 +171,7 @@ pub fn dispatch() {
     // A controller in use can't be removed, and one that isn't in use lets no interrupt through.
     let _ = with_controller(controller, |controller| {
         let Some(number) = controller.acknowledge() else { return Ok(()) };
+        let _traced = trace::interrupt(number);
         let handler = match TABLE.lock().claims.get(number as usize) {
             Some(Some(claim)) => Some(claim.handler),
             _ => None,
@@ -192,6 +193,7 @@ fn serve(provider: ProviderId, index: usize) -> bool {
     match thread::guarded(|| borrowed.interrupt(index)) {
         Ok(()) => true,
         Err(message) => {
+            trace::failure(Some(provider));
             let name = registry::name(provider);
             log::error!("{name}: the interrupt handler panicked, and the line is silenced: {message}");
             false

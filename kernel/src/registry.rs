@@ -2,7 +2,7 @@
 //!
 //! A [`ProviderId`] is a place in this list, for good: the object that lives there may come, go and be replaced.
 
-use crate::{thread, time};
+use crate::{thread, time, trace};
 use abi::event::Signal;
 use abi::registry::ProviderId;
 use abi::sync::Lock;
@@ -300,6 +300,7 @@ impl Borrowed {
     /// Passes interrupt number `index` on to it.
     pub fn interrupt(&self, index: usize) {
         if let Object::Driver(driver) = self.object() {
+            let _traced = trace::call(self.id);
             driver.interrupt(index);
         }
     }

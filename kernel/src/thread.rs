@@ -6,7 +6,7 @@
 use crate::memory::space::Stack;
 use crate::modules::{self, Loaded};
 use crate::processor::context::{self, Context};
-use crate::{processor, time};
+use crate::{processor, time, trace};
 use abi::event::{Signal, Wake};
 use abi::registry::ProviderId;
 use abi::sync::{InterruptsMasked, Lock, LockGuard};
@@ -18,7 +18,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use core::time::Duration;
 
 type Index = usize;
@@ -113,6 +113,9 @@ static OWNER: AtomicU32 = AtomicU32::new(NOBODY);
 
 const NOBODY: u32 = u32::MAX;
 
+/// The running thread, for those who can't take the lock.
+static RUNNING: AtomicUsize = AtomicUsize::new(IDLE);
+
 impl Scheduler {
     fn thread(&mut self, index: Index) -> &mut Thread {
         match self.threads.get_mut(index) {
@@ -194,6 +197,7 @@ extern "C" fn enter(index: usize) -> ! {
     unsafe { processor::unmask_interrupts() };
     let body = SCHEDULER.lock().thread(index).body.take();
     if let Some(Err(message)) = body.map(guarded) {
+        trace::failure(owner());
         log::error!("thread '{}' panicked: {message}", name());
     }
     let masked = InterruptsMasked::new();
@@ -215,6 +219,8 @@ fn switch(_masked: &InterruptsMasked) {
         return;
     }
     scheduler.running = next;
+    trace::switch_to(next);
+    RUNNING.store(next, Ordering::Relaxed);
     set_owner(scheduler.thread(next).owner);
     let from = &raw mut scheduler.thread(previous).context;
     let to = scheduler.thread(next).context;
@@ -494,6 +500,17 @@ pub fn guarded<R>(action: impl FnOnce() -> R) -> core::result::Result<R, String>
         Ok(message) => *message,
         Err(_) => "a panic of an unknown kind".to_owned(),
     })
+}
+
+/// The running thread's number, without a lock.
+pub fn number() -> u32 {
+    RUNNING.load(Ordering::Relaxed) as u32
+}
+
+/// The name of a thread.
+pub fn name_of(index: usize) -> Option<String> {
+    let scheduler = SCHEDULER.lock();
+    scheduler.threads.get(index)?.as_ref().map(|thread| thread.name.clone())
 }
 
 /// The running thread's name.

@@ -41,7 +41,17 @@ fn scale(value: u64, factor: u64) -> u64 {
 pub fn now() -> Instant {
     // The counter may be read early, but never before an instruction that this thread has seen the effect of.
     aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
-    Instant::from_nanoseconds(scale(CNTVCT_EL0.get(), NANOSECONDS.load(Ordering::Relaxed)))
+    at(counter())
+}
+
+/// What the counter shows, which may be read some instructions early or late.
+pub fn counter() -> u64 {
+    CNTVCT_EL0.get()
+}
+
+/// The time since reset at which the counter showed this.
+pub fn at(counter: u64) -> Instant {
+    Instant::from_nanoseconds(scale(counter, NANOSECONDS.load(Ordering::Relaxed)))
 }
 
 /// Interrupts at `deadline`, or never.

@@ -8,7 +8,7 @@ mod removal;
 use crate::machine::{self, Machine};
 use crate::modules::{self, Loaded};
 use crate::registry::{self, Kind, Object};
-use crate::{interrupt, log as kernel_log, processor, resources, thread, time};
+use crate::{interrupt, log as kernel_log, processor, resources, thread, time, trace};
 use abi::console::Console;
 use abi::registry::ProviderId;
 use abi::sync::Lock;
@@ -194,7 +194,10 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
         Ok(loaded) => loaded,
         Err(refused) => return DeviceState::Failed(refused.to_string()),
     };
-    match probe(&loaded, provider, node, compatible) {
+    trace::probing(provider);
+    let probed = probe(&loaded, provider, node, compatible);
+    trace::probed(provider, &probed);
+    match probed {
         Ok(object) => {
             registry::publish(provider, name, object);
             if let Err(error) = interrupt::activate(provider) {
@@ -215,7 +218,7 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
     }
 }
 
-/// Calls the module; a panic in it is an error like any other.
+/// Asks a module whether it drives a node.
 fn probe(loaded: &Arc<Loaded>, provider: ProviderId, node: Node<'_>, compatible: &str) -> Result<Object> {
     let Entry::Driver(probe) = loaded.entry() else {
         return Err(Error::Invalid("it claims a device, and is no driver".to_owned()));
@@ -225,8 +228,16 @@ fn probe(loaded: &Arc<Loaded>, provider: ProviderId, node: Node<'_>, compatible:
     let properties = node.properties().map(property).collect();
     let node = abi::Node::new(registry::name(provider), compatible.to_owned(), properties);
     let mut resources = Resources::new(provider);
-    let result = thread::on_behalf_of(provider, || thread::guarded(|| probe(&node, &mut resources)));
-    result.map_err(Error::Panicked)?.map(Object::Driver)
+    call(provider, || probe(&node, &mut resources)).map(Object::Driver)
+}
+
+/// Calls a module on behalf of `provider`; a panic in it is an error like any other.
+fn call<R>(provider: ProviderId, action: impl FnOnce() -> Result<R>) -> Result<R> {
+    let _traced = trace::call(provider);
+    thread::on_behalf_of(provider, || thread::guarded(action)).unwrap_or_else(|message| {
+        trace::failure(Some(provider));
+        Err(Error::Panicked(message))
+    })
 }
 
 /// What the kernel itself does with something new.
@@ -260,8 +271,7 @@ fn start_service(machine: &'static Machine, name: &str, before: usize) -> Result
     };
     let provider = registry::add(name.to_owned(), Vec::new(), Kind::Service, DeviceState::Unclaimed);
     let mut resources = Resources::new(provider);
-    let result = thread::on_behalf_of(provider, || thread::guarded(|| start(&mut resources)));
-    match result.map_err(Error::Panicked).and_then(|result| result) {
+    match call(provider, || start(&mut resources)) {
         Ok(service) => {
             registry::publish(provider, name, Object::Service(service));
             Ok(())

@@ -1,7 +1,8 @@
 //! What [`abi::system`] and `bootargs` tell.
 
 use crate::lock;
-use abi::system::{DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+use abi::log::LevelFilter;
+use abi::system::{DeviceStatus, LogRecord, MemoryStatus, ModuleStatus, TraceKind, TraceRecord};
 use abi::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -19,6 +20,12 @@ pub struct Machine {
     pub memory: Option<MemoryStatus>,
     /// The kernel's log as a module sees it; what modules write is in [`log`](crate::log()).
     pub records: Vec<LogRecord>,
+    /// What a module had the console show of the log.
+    pub shown: Option<LevelFilter>,
+    /// What is traced.
+    pub trace_kinds: Vec<TraceKind>,
+    /// What has been traced, on one processor.
+    pub trace: Vec<TraceRecord>,
 }
 
 impl Machine {
@@ -37,6 +44,9 @@ pub fn machine() -> MutexGuard<'static, Machine> {
         devices: Vec::new(),
         memory: None,
         records: Vec::new(),
+        shown: None,
+        trace_kinds: Vec::new(),
+        trace: Vec::new(),
     });
     lock(&MACHINE)
 }
