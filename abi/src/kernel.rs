@@ -9,7 +9,7 @@ use crate::event::{Signal, Wake};
 use crate::registry::ProviderId;
 use crate::running::{Block, Publication};
 use crate::system::{
-    Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus,
+    Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus, TraceKind, TraceRecords, TraceStatus,
 };
 use crate::thread::Priority;
 use crate::time::Instant;
@@ -19,6 +19,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
+use log::LevelFilter;
 
 /// Registers that the kernel has mapped.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ pub mod exports {
     pub use crate::registry::ProviderId;
     pub use crate::running::{Block, Publication};
     pub use crate::system::{
-        Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus,
+        Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus, TraceKind, TraceRecords, TraceStatus,
     };
     pub use crate::thread::Priority;
     pub use crate::time::Instant;
@@ -92,6 +93,7 @@ pub mod exports {
     pub use alloc::vec::Vec;
     pub use core::ptr::NonNull;
     pub use core::sync::atomic::AtomicU32;
+    pub use log::LevelFilter;
 }
 
 kernel_functions! { $
@@ -169,4 +171,12 @@ kernel_functions! { $
     [safe] fn system_interrupts = lockstep_system_interrupts() -> Vec<InterruptStatus>;
     /// See [`system::memory`](crate::system::memory).
     [safe] fn system_memory = lockstep_system_memory() -> MemoryStatus;
+    /// See [`system::show_log`](crate::system::show_log).
+    [safe] fn system_show_log = lockstep_system_show_log(level: LevelFilter);
+    /// See [`system::trace_switch`](crate::system::trace_switch).
+    [safe] fn system_trace_switch = lockstep_system_trace_switch(kinds: &[TraceKind]) -> Result<()>;
+    /// See [`system::trace_status`](crate::system::trace_status).
+    [safe] fn system_trace_status = lockstep_system_trace_status() -> TraceStatus;
+    /// See [`system::trace_records`](crate::system::trace_records).
+    [safe] fn system_trace_records = lockstep_system_trace_records(positions: &[u64], most: usize) -> TraceRecords;
 }

@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
+use log::LevelFilter;
 
 /// A module that is loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -281,4 +282,128 @@ pub fn log_records(first: u64) -> Vec<LogRecord> {
 /// How the memory is used.
 pub fn memory() -> MemoryStatus {
     kernel::system_memory()
+}
+
+/// From now on shows on the console what the log gets that is as urgent as `level`, and keeps all the same what is less.
+/// Whether records of the levels `debug` and `trace` are made at all is decided by this, too.
+pub fn show_log(level: LevelFilter) {
+    kernel::system_show_log(level);
+}
+
+/// A kind of events that can be traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TraceKind {
+    /// Calls into modules: what is behind a provider is probed, started, interrupted, used.
+    Calls,
+    /// Interrupts, by line.
+    Interrupts,
+    /// A processor goes on with another thread.
+    Switches,
+    /// The binding of a provider.
+    Binding,
+    /// The loading of a module, and its steps.
+    Loading,
+    /// Failures of modules that were contained.
+    Failures,
+}
+
+impl TraceKind {
+    /// All of them, each at its number.
+    pub const ALL: [Self; 6] =
+        [Self::Calls, Self::Interrupts, Self::Switches, Self::Binding, Self::Loading, Self::Failures];
+
+    /// Its name, as people write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Interrupts => "interrupts",
+            Self::Switches => "switches",
+            Self::Binding => "binding",
+            Self::Loading => "loading",
+            Self::Failures => "failures",
+        }
+    }
+}
+
+/// What a trace record marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TracePhase {
+    /// Something has begun.
+    Begin,
+    /// What the same thread began last, of the same kind, is at its end.
+    End,
+    /// Something has happened.
+    Moment,
+}
+
+/// A record of the trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceRecord {
+    /// When, since reset.
+    pub time: Duration,
+    /// The number of the processor.
+    pub processor: usize,
+    /// The number of the thread that ran there.
+    pub thread: u32,
+    /// Its name.
+    pub thread_name: String,
+    /// The kind of event.
+    pub kind: TraceKind,
+    /// What the record marks.
+    pub phase: TracePhase,
+    /// What it is about: a provider, an interrupt line, a module, the number of the thread that is next.
+    pub subject: String,
+    /// What more there is to say: a provider's module, the step of loading, what came of binding. May be empty.
+    pub detail: String,
+}
+
+/// Some records of the trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceRecords {
+    /// The records, the earliest first.
+    pub records: Vec<TraceRecord>,
+    /// Where to go on, for each processor.
+    pub positions: Vec<u64>,
+}
+
+/// How tracing stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceStatus {
+    /// What is switched on.
+    pub kinds: Vec<TraceKind>,
+    /// What each processor has recorded; empty if nothing has ever been switched on.
+    pub processors: Vec<TraceCount>,
+}
+
+/// How much a processor has recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceCount {
+    /// Records that can be read.
+    pub kept: u64,
+    /// Records that later ones have overwritten.
+    pub lost: u64,
+}
+
+/// Switches tracing on for these kinds of events, and off for all others. What has been recorded stays.
+///
+/// # Errors
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory) when there is no memory for the records: it is allocated the first
+/// time.
+pub fn trace_switch(kinds: &[TraceKind]) -> Result<()> {
+    kernel::system_trace_switch(kinds)
+}
+
+/// How tracing stands.
+pub fn trace_status() -> TraceStatus {
+    kernel::system_trace_status()
+}
+
+/// The earliest records of all processors from these positions on, `most` of them at most. Positions that are missing
+/// are zero, where everything begins; go on with those that are returned. None are returned when there are no more.
+///
+/// Names are those at the time of the call: a thread that has ended has none any more.
+pub fn trace_records(positions: &[u64], most: usize) -> TraceRecords {
+    kernel::system_trace_records(positions, most)
 }

@@ -1,7 +1,7 @@
 //! The kernel as modules see it: the functions that `abi::kernel` declares.
 
 use crate::thread::event;
-use crate::{binding, interrupt, log, machine, memory, modules, registry, resources, supervision, thread, time};
+use crate::{binding, interrupt, log, machine, memory, modules, registry, resources, supervision, thread, time, trace};
 use abi::kernel::Kernel;
 use abi::kernel::exports::*;
 use alloc::borrow::ToOwned;
@@ -156,5 +156,21 @@ unsafe impl Kernel for Exports {
 
     unsafe fn system_memory() -> MemoryStatus {
         memory::status(modules::total_size())
+    }
+
+    unsafe fn system_show_log(level: LevelFilter) {
+        log::set_shown(level);
+    }
+
+    unsafe fn system_trace_switch(kinds: &[TraceKind]) -> Result<()> {
+        trace::switch(kinds)
+    }
+
+    unsafe fn system_trace_status() -> TraceStatus {
+        trace::status()
+    }
+
+    unsafe fn system_trace_records(positions: &[u64], most: usize) -> TraceRecords {
+        trace::records(positions, most)
     }
 }

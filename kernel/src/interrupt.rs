@@ -7,8 +7,8 @@
 //! [`Driver::interrupt_now`](abi::Driver::interrupt_now) has done all there is to do.
 
 use crate::processor::{self, HardLock, InterruptsMasked, MOST};
-use crate::registry;
 use crate::thread::{self, event, schedule};
+use crate::{registry, trace};
 use abi::event::Signal;
 use abi::interrupt::{Acknowledged, Cause, InterruptController, Line, ProcessorId, Served, Urgency};
 use abi::registry::ProviderId;
@@ -299,6 +299,7 @@ fn serve(controller: Handle<dyn InterruptController>, acknowledged: Acknowledged
 }
 
 fn serve_line(controller: Handle<dyn InterruptController>, number: u32) {
+    let _traced = trace::interrupt(number);
     let table = TABLE.lock();
     let claim = table.claims.get(number as usize).and_then(Option::as_ref).map(|claim| {
         claim.count.fetch_add(1, Ordering::Relaxed);

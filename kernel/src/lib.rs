@@ -27,6 +27,7 @@ mod resources;
 mod supervision;
 mod thread;
 mod time;
+mod trace;
 
 use ::log::{LevelFilter, error, info};
 use abi::system::DeviceState;
@@ -149,10 +150,7 @@ fn use_arguments(machine: &machine::Machine) {
     }
     if let Some(level) = machine.argument("log") {
         match level.parse::<LevelFilter>() {
-            Ok(level) => {
-                ::log::set_max_level(level.max(LevelFilter::Info));
-                log::set_shown(level);
-            }
+            Ok(level) => log::set_shown(level),
             Err(_) => error!("bootargs: log={level}: expected off, error, warn, info, debug or trace"),
         }
     }

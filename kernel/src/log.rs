@@ -114,11 +114,10 @@ fn show() {
         let (unshown, shown) = (state.unshown, state.shown);
         let first = state.records.front().map_or(state.next, |record| record.sequence);
         let record = state.records.get(unshown.saturating_sub(first) as usize);
-        let Some((next, text)) = record
-            .map(|record| (record.sequence + 1, if record.level <= shown { line(record) } else { String::new() }))
-        else {
-            break;
-        };
+        let Some(record) = record else { break };
+        // What is announced has no source.
+        let is_shown = record.level <= shown || record.source.is_empty();
+        let (next, text) = (record.sequence + 1, if is_shown { line(record) } else { String::new() });
         if !write(state, &text) {
             break;
         }
@@ -166,8 +165,9 @@ pub fn has_console() -> bool {
     matches!(STATE.lock().sink, Sink::Console(_))
 }
 
-/// What is shown on the console from now on; everything is kept all the same.
+/// What is shown on the console from now on; what is less urgent is kept all the same, down to `info` at least.
 pub fn set_shown(level: LevelFilter) {
+    log::set_max_level(level.max(LevelFilter::Info));
     STATE.lock().shown = level;
 }
 
@@ -178,7 +178,7 @@ pub fn records(first: u64) -> Vec<LogRecord> {
 
 /// Shows a line on the console at once, whatever the level.
 pub fn announce(text: &str) {
-    append(Level::Error, String::new(), text.to_owned());
+    append(Level::Info, String::new(), text.to_owned());
 }
 
 /// For a kernel that is about to stop: writes to whatever console there is, past all locks that can't be had.

@@ -2,7 +2,7 @@
 //!
 //! A [`ProviderId`] is a place in this list, for good: the object that lives there may come, go and be replaced.
 
-use crate::{thread, time};
+use crate::{thread, time, trace};
 use abi::event::Signal;
 use abi::interrupt::Served;
 use abi::registry::ProviderId;
@@ -328,13 +328,16 @@ pub fn absent(id: ProviderId) -> Error {
 /// # Errors
 /// [`Error::Gone`] when it won't, [`Error::Stopping`].
 pub fn await_provider(publication: &'static Publication) -> Result<()> {
-    while publication.object[0].load(Ordering::Relaxed) == 0 {
+    loop {
+        // First, so that a caller that is to end itself does.
+        thread::sleep_until(time::now() + Duration::from_micros(100))?;
+        if publication.object[0].load(Ordering::Relaxed) != 0 {
+            return Ok(());
+        }
         if absent(publication.provider) == Error::Gone {
             return Err(Error::Gone);
         }
-        thread::sleep_until(time::now() + Duration::from_micros(100))?;
     }
-    Ok(())
 }
 
 /// Where a provider's interface of `class` is published, if it has one.
@@ -367,7 +370,9 @@ pub fn root(id: ProviderId) -> Option<&'static Publication> {
 /// # Errors
 /// [`Error::Failed`] with what happened there.
 pub fn enter<R>(id: ProviderId, action: impl FnOnce() -> R) -> Result<R> {
-    abi::enter(root(id).ok_or(Error::Gone)?, action)
+    let root = root(id).ok_or(Error::Gone)?;
+    let _traced = trace::call(id);
+    abi::enter(root, action)
 }
 
 /// Calls the object that a provider has.
@@ -375,6 +380,7 @@ pub fn enter<R>(id: ProviderId, action: impl FnOnce() -> R) -> Result<R> {
 /// # Errors
 /// [`Error::Gone`] when there is none, [`Error::Failed`] with what happened there.
 pub fn call<R>(root: &'static Publication, action: impl FnOnce(&Object) -> R) -> Result<R> {
+    let _traced = trace::call(root.provider);
     let result = abi::enter(root, || {
         let object: *const Object = ptr::with_exposed_provenance(root.object[0].load(Ordering::Relaxed));
         // SAFETY: `publish` puts the address of a boxed object there, which `withdraw` takes away when nobody calls it,

@@ -9,7 +9,7 @@ use crate::failure::{self, Failure};
 use crate::machine::{self, Machine};
 use crate::processor::exceptions::Frame;
 use crate::thread::{self, event, schedule};
-use crate::{interrupt, modules, registry, time};
+use crate::{interrupt, modules, registry, time, trace};
 use abi::Error;
 use abi::event::Signal;
 use abi::registry::ProviderId;
@@ -82,6 +82,7 @@ pub fn thread_failed(owner: Option<ProviderId>, name: &str, failure: Failure) {
 }
 
 fn failed(provider: ProviderId, thread: Option<String>, failure: Failure) {
+    trace::failure(Some(provider));
     let was_bound = !interrupt::serves_the_kernel(provider) && registry::suspend(provider);
     order(Order::Failed { provider, failure, thread, was_bound });
 }

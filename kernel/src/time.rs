@@ -43,9 +43,9 @@ pub fn counter() -> u64 {
     CNTVCT_EL0.get()
 }
 
-/// When the counter had a value.
+/// The time since reset at which the counter showed this.
 #[inline]
-pub fn instant(counter: u64) -> Instant {
+pub fn at(counter: u64) -> Instant {
     Instant::from_nanoseconds(scale(counter, NANOSECONDS.load(Ordering::Relaxed)))
 }
 
@@ -53,7 +53,7 @@ pub fn instant(counter: u64) -> Instant {
 pub fn now() -> Instant {
     // The counter may be read early, but never before an instruction that this thread has seen the effect of.
     aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
-    instant(counter())
+    at(counter())
 }
 
 /// Interrupts at `deadline`, or never.

@@ -86,6 +86,21 @@ impl Setup {
         self.card(&format!(",hostfwd=udp:127.0.0.1:{port}-:7,hostfwd=tcp:127.0.0.1:{port}-:7"))
     }
 
+    /// Has QEMU wait for a debugger at the next of [`Machine::ports`] at any time.
+    #[must_use]
+    pub fn debuggable(mut self) -> Self {
+        let port = free_port();
+        self.ports.push(port);
+        self.argument("-gdb", &format!("tcp:127.0.0.1:{port}"))
+    }
+
+    /// As [`debuggable`](Self::debuggable); nothing happens before the debugger lets it.
+    #[must_use]
+    pub fn waiting_for_debugger(mut self) -> Self {
+        self.arguments.push("-S".into());
+        self.debuggable()
+    }
+
     fn card(mut self, options: &str) -> Self {
         let number = self.cards;
         self.cards += 1;
@@ -271,7 +286,8 @@ impl Machine {
         }
     }
 
-    /// The ports of this host, 127.0.0.1, that lead to the echo services of the machine's reachable network cards.
+    /// The ports of this host, 127.0.0.1, that lead to the echo services of the machine's reachable network cards, and to
+    /// QEMU for a debugger.
     pub fn ports(&self) -> &[u16] {
         &self.ports
     }

@@ -1,9 +1,11 @@
 //! Builds, packs, runs and tests Lockstep; reached through the script `x`.
 
 mod archive;
+mod backtrace;
 mod bench;
 mod build;
 mod cargo;
+mod console;
 mod contract;
 mod debian;
 mod describe;
@@ -12,6 +14,7 @@ mod exports;
 mod files;
 mod firmware;
 mod fuzz;
+mod gdb;
 mod image;
 mod lockstep;
 mod merge;
@@ -20,6 +23,7 @@ mod rlib;
 pub mod sdk;
 mod sign;
 mod test;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -33,6 +37,12 @@ usage: ./x COMMAND
   build                  build out/kernel.img, out/kernel.elf, out/initramfs.cpio and out/modules/*.o
   run [--board BOARD] [-- ARGUMENT...]
                          build and boot in QEMU, on board virt (the default) or rpi4, with further arguments for QEMU
+  gdb [HOST:PORT] [-- ARGUMENT...]
+                         attach gdb to a machine that runs, by default to that of ./x run -- -s, with the symbols of
+                         the kernel and of every module
+  backtrace [FILE]       show the source lines of the backtraces in what a console has shown: in a file, on the standard
+                         input (-), or in the last ./x run
+  trace [FILE]           write the trace that the shell's `trace export` has printed there to out/trace.json
   sdk                    pack what modules outside of this tree are built with: out/lockstep-sdk.tar
   test                   check the format, run clippy, and run all tests, those in QEMU last
   bench [--linux] [--profile]
@@ -72,6 +82,20 @@ fn run(arguments: &[&str]) -> Result<()> {
             build::build(&workspace)?;
             qemu::run(&workspace, board, more)
         }
+        ["gdb", options @ ..] => {
+            let (address, more) = match options {
+                [] => (gdb::ADDRESS, &[][..]),
+                ["--", more @ ..] => (gdb::ADDRESS, more),
+                [address] => (*address, &[][..]),
+                [address, "--", more @ ..] => (*address, more),
+                [_, word, ..] => bail!("gdb doesn't understand `{word}`; arguments for gdb follow --"),
+            };
+            gdb::gdb(&Workspace::find()?, address, more)
+        }
+        ["backtrace"] => backtrace::backtrace(&Workspace::find()?, None),
+        ["backtrace", file] => backtrace::backtrace(&Workspace::find()?, Some(file)),
+        ["trace"] => trace::trace(&Workspace::find()?, None),
+        ["trace", file] => trace::trace(&Workspace::find()?, Some(file)),
         ["sdk"] => sdk::pack(&Workspace::find()?),
         ["test"] => test::test(&Workspace::find()?),
         ["bench", options @ ..] => {

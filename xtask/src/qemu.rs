@@ -7,9 +7,13 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::cargo::{Workspace, text_of};
-use crate::firmware;
+use crate::{console, firmware};
 
 const QEMU: &str = "qemu-system-aarch64";
+
+/// What `-nographic` makes of the terminal, the console and QEMU's monitor, but with a log of what is shown; the log's
+/// name follows.
+const CONSOLE: [&str; 6] = ["-nographic", "-serial", "chardev:console", "-mon", "console", "-chardev"];
 
 /// The machine to run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +39,7 @@ impl Board {
         match self {
             // Port 7 is the echo service's, for UDP and TCP; both can be reached at port 5007 of this machine.
             Self::Virt => Ok(words(
-                "-M virt -cpu cortex-a72 -m 512M -nographic -kernel out/kernel.img -initrd out/initramfs.cpio \
+                "-M virt -cpu cortex-a72 -m 512M -kernel out/kernel.img -initrd out/initramfs.cpio \
                  -netdev user,id=n0,hostfwd=udp:127.0.0.1:5007-:7,hostfwd=tcp:127.0.0.1:5007-:7 \
                  -device virtio-net-device,netdev=n0",
             )),
@@ -45,8 +49,7 @@ impl Board {
                 }
                 let device_tree = firmware::raspberry_pi_4_device_tree(workspace)?;
                 let device_tree = device_tree.strip_prefix(&workspace.root).unwrap_or(&device_tree);
-                let mut arguments =
-                    words("-M raspi4b -nographic -kernel out/kernel.img -initrd out/initramfs.cpio -dtb");
+                let mut arguments = words("-M raspi4b -kernel out/kernel.img -initrd out/initramfs.cpio -dtb");
                 arguments.push(device_tree.display().to_string());
                 Ok(arguments)
             }
@@ -57,6 +60,8 @@ impl Board {
 /// Replaces this program by QEMU with what was built, on the given board, after printing its command line.
 pub fn run(workspace: &Workspace, board: Board, more: &[&str]) -> Result<()> {
     let mut arguments = board.arguments(workspace)?;
+    arguments.extend(CONSOLE.into_iter().map(str::to_owned));
+    arguments.push(format!("stdio,id=console,mux=on,signal=off,logfile={}", console::LOG));
     arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
     println!("{QEMU} {}", arguments.join(" "));
     println!("(leave with Ctrl-A X)");

@@ -46,6 +46,17 @@ pub struct Layout {
     pub(crate) offset_table: usize,
 }
 
+/// The place of a section, for debuggers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SectionPlace {
+    /// Its number in the object.
+    pub number: usize,
+    /// Its segment.
+    pub permission: Permission,
+    /// In bytes from the start of the segment.
+    pub offset: usize,
+}
+
 /// The place of a section.
 #[derive(Clone, Copy)]
 pub(crate) struct Placement {
@@ -140,6 +151,14 @@ impl Layout {
     /// The segments' sizes and alignments.
     pub fn segments(&self) -> Segments<Segment> {
         self.segments
+    }
+
+    /// The sections that are loaded, in the order of their places in each segment, for debuggers.
+    pub fn sections(&self) -> impl Iterator<Item = SectionPlace> {
+        self.order.iter().filter_map(|&number| {
+            let Placement { permission, offset } = self.placement(number)?;
+            Some(SectionPlace { number, permission, offset })
+        })
     }
 
     /// The place of the section with this number, if it is loaded.

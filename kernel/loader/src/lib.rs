@@ -85,7 +85,7 @@ mod veneer;
 
 pub use erratum::Workarounds;
 pub use error::{Error, Site};
-pub use layout::{Layout, Segment};
+pub use layout::{Layout, SectionPlace, Segment};
 pub use link::{Place, link};
 pub use linked::{Figures, Linked, PlacedSection, Symbol, function_at};
 pub use object::Object;

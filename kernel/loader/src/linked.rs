@@ -6,7 +6,7 @@ use core::ops::Range;
 use object::elf;
 
 use crate::{
-    Layout, Object, Permission, Segments,
+    Layout, Object, Permission, SectionPlace, Segments,
     object::printable,
     symbols::{Definition, SymbolEntry},
 };
@@ -91,14 +91,10 @@ impl<'a> Linked<'a> {
 
     /// The sections in memory, for debuggers (`add-symbol-file MODULE.o -s SECTION ADDRESS`) and backtraces.
     pub fn sections(&self) -> impl Iterator<Item = PlacedSection<'a>> {
-        self.layout.order().iter().filter_map(|&index| {
-            let section = self.object.section_at(index)?;
-            let placement = self.layout.placement(index)?;
-            Some(PlacedSection {
-                name: printable(section.name()),
-                address: self.addresses[placement.permission] + placement.offset as u64,
-                size: section.size(),
-            })
+        self.layout.sections().filter_map(|SectionPlace { number, permission, offset }| {
+            let section = self.object.section_at(number)?;
+            let address = self.addresses[permission] + offset as u64;
+            Some(PlacedSection { name: printable(section.name()), address, size: section.size() })
         })
     }
 

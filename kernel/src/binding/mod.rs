@@ -9,7 +9,7 @@ mod restart;
 use crate::machine::{self, Machine};
 use crate::modules::{self, Loaded};
 use crate::registry::{self, Kind, Object};
-use crate::{interrupt, log as kernel_log, processor, resources, thread, time};
+use crate::{interrupt, log as kernel_log, processor, resources, thread, time, trace};
 use abi::bus::Bus;
 use abi::console::Console;
 use abi::registry::ProviderId;
@@ -198,7 +198,10 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
         Ok(loaded) => loaded,
         Err(refused) => return DeviceState::Failed(refused.to_string()),
     };
-    match probe(&loaded, provider, node, compatible) {
+    trace::probing(provider);
+    let probed = probe(&loaded, provider, node, compatible);
+    trace::probed(provider, &probed);
+    match probed {
         Ok(object) => {
             registry::publish(provider, name, object);
             if let Err(error) = interrupt::activate(provider) {
@@ -219,7 +222,7 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
     }
 }
 
-/// Calls the module; a panic in it is an error like any other.
+/// Asks a module whether it drives a node.
 fn probe(loaded: &Arc<Loaded>, provider: ProviderId, node: Node<'_>, compatible: &str) -> Result<Object> {
     let Entry::Driver(probe) = loaded.entry() else {
         return Err(Error::Invalid("it claims a device, and is no driver".to_owned()));

@@ -1,13 +1,13 @@
 //! The way of a module into memory: read, checked, linked, sealed.
 
 use super::refused::Reason;
-use super::{Loaded, path, require, trust};
+use super::{Loaded, debugger, path, require, trust};
 use crate::machine::Machine;
 use crate::memory::UnwindTables;
 use crate::memory::layout::PAGE_SIZE;
 use crate::memory::space::{ModuleSpace, Pages, Permission};
 use crate::processor::cache;
-use crate::{thread, time};
+use crate::{thread, time, trace};
 use abi::sync::Lock;
 use abi::system::{Assignment, LoadReport, LoadStep};
 use abi::time::Instant;
@@ -30,7 +30,7 @@ use stamp::description::{self, Description};
 /// # Errors
 /// When there is no such module, or it is refused.
 pub fn load(machine: &Machine, name: &str, chain: &mut Vec<String>) -> Result<Loaded, Reason> {
-    let mut stopwatch = Stopwatch::new();
+    let mut stopwatch = Stopwatch::new(name);
     let bytes = machine.file(&path(name)).ok_or(Reason::NotFound)?;
     let trust::Object { bytes: object, version } = trust::check(machine, name, bytes)?;
     stopwatch.lap("verify");
@@ -74,6 +74,7 @@ pub fn load(machine: &Machine, name: &str, chain: &mut Vec<String>) -> Result<Lo
     // SAFETY: a module with this kernel's stamp defines the symbol with this type (`abi::module!`); its size, place
     // and alignment were checked. It stays mapped as long as `Loaded` lives, which whoever uses it keeps alive.
     let module = unsafe { &*(root as *const Module) };
+    let line = debugger::line(name, &linked);
     let (figures, used) = (linked.figures(), linked.used());
     let report = LoadReport {
         file: bytes.len(),
@@ -101,6 +102,7 @@ pub fn load(machine: &Machine, name: &str, chain: &mut Vec<String>) -> Result<Lo
         interface,
         initializers: linked.initializers().to_vec(),
         report: Lock::new(report),
+        line,
         _memory: memory,
     })
 }
@@ -110,7 +112,7 @@ pub fn load(machine: &Machine, name: &str, chain: &mut Vec<String>) -> Result<Lo
 /// # Errors
 /// When a parameter is wrong, or its code fails.
 pub fn start(machine: &Machine, loaded: &Loaded, parameters: &[Assignment]) -> Result<(), Reason> {
-    let mut stopwatch = Stopwatch::new();
+    let mut stopwatch = Stopwatch::new(&loaded.name);
     let started = thread::guarded(|| {
         set_parameters(machine, &loaded.name, loaded.module, parameters)?;
         for initializer in &loaded.initializers {
@@ -136,15 +138,17 @@ pub fn start(machine: &Machine, loaded: &Loaded, parameters: &[Assignment]) -> R
 struct Stopwatch {
     last: Instant,
     steps: Vec<LoadStep>,
+    traced: trace::Span,
 }
 
 impl Stopwatch {
-    fn new() -> Self {
-        Self { last: time::now(), steps: Vec::new() }
+    fn new(module: &str) -> Self {
+        Self { last: time::now(), steps: Vec::new(), traced: trace::load(module) }
     }
 
     /// Ends a step with this name.
     fn lap(&mut self, name: &str) {
+        trace::step(&self.traced, name);
         let now = time::now();
         self.steps.push(LoadStep { name: name.to_owned(), time: now.since(self.last) });
         self.last = now;

@@ -1,5 +1,6 @@
 //! Modules: found in the initramfs, checked, linked, sealed; and taken out again.
 
+mod debugger;
 mod load;
 mod refused;
 mod trust;
@@ -48,6 +49,8 @@ pub struct Loaded {
     /// The functions to call before any other.
     initializers: Vec<u64>,
     report: Lock<LoadReport>,
+    /// What a debugger is told of it.
+    line: String,
     _memory: Memory,
 }
 
@@ -105,7 +108,10 @@ pub fn count() -> usize {
 
 /// Takes all modules out of memory but the first `count`: what was loaded for the sake of one that is of no use.
 pub fn unload_latest(count: usize) {
-    let others: Vec<_> = LOADED.lock().drain(count..).rev().collect();
+    let mut loaded = LOADED.lock();
+    let others: Vec<_> = loaded.drain(count..).rev().collect();
+    debugger::tell(&loaded);
+    drop(loaded);
     others.iter().for_each(|module| thread::stop_module(&module.name));
     drop(others);
 }
@@ -122,7 +128,10 @@ fn load(
     chain.pop();
     let loaded = Arc::new(loaded);
     // Before its code runs: who unwinds it, or starts a thread of it, looks it up.
-    LOADED.lock().push(loaded.clone());
+    let mut all = LOADED.lock();
+    all.push(loaded.clone());
+    debugger::tell(&all);
+    drop(all);
     load::start(machine, &loaded, parameters).map_err(|reason| Refused::new(name, reason))?;
     Ok(loaded)
 }
@@ -160,6 +169,7 @@ pub fn unload(name: &str) {
     let mut loaded = LOADED.lock();
     let Some(index) = loaded.iter().position(|loaded| loaded.name == name) else { return };
     let module = loaded.remove(index);
+    debugger::tell(&loaded);
     drop(loaded);
     drop(module);
 }

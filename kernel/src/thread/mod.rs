@@ -476,7 +476,12 @@ pub fn sleep_until(deadline: Instant) -> Result<()> {
 
 /// The running thread's number.
 pub fn current() -> u32 {
-    schedule::running().number()
+    abi::running::block().number.load(Ordering::Relaxed)
+}
+
+/// The name of the thread of that number, if it hasn't finished.
+pub fn name_of(number: u32) -> Option<String> {
+    THREADS.lock().iter().find(|thread| thread.number() == number).map(|thread| thread.name.clone())
 }
 
 /// On whose behalf the running code runs: the provider that is being called, or else the thread's own.
@@ -590,7 +595,7 @@ pub fn status() -> Vec<ThreadStatus> {
             ThreadState::Running => now.saturating_sub(thread.since.load(Ordering::Relaxed)),
             _ => 0,
         };
-        let used = time::instant(thread.time.load(Ordering::Relaxed) + current);
+        let used = time::at(thread.time.load(Ordering::Relaxed) + current);
         ThreadStatus {
             number: thread.number(),
             name: thread.name.clone(),

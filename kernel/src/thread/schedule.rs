@@ -5,7 +5,7 @@
 
 use super::Thread;
 use crate::processor::{self, HardGuard, HardLock, InterruptsMasked, MOST};
-use crate::{interrupt, time};
+use crate::{interrupt, time, trace};
 use abi::time::Instant;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -235,13 +235,14 @@ pub fn switch(_masked: &InterruptsMasked) {
     }
     next.on_processor.store(true, Ordering::Relaxed);
     next.processor.store(processor::index(), Ordering::Relaxed);
+    trace::switch_to(next.number());
     let now = time::counter();
     previous.account(now);
     next.since.store(now, Ordering::Relaxed);
     next.switches.fetch_add(1, Ordering::Relaxed);
     local.switches.store(local.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     if !ptr::eq(next, idle) {
-        queue.arm_before(time::instant(now) + TICK);
+        queue.arm_before(time::at(now) + TICK);
     }
     drop(queue);
     local.left.store(ptr::from_ref(previous).cast_mut(), Ordering::Relaxed);

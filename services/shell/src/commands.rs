@@ -3,6 +3,7 @@
 mod modules;
 mod network;
 mod system;
+mod trace;
 
 use crate::table::{Column, Table};
 use crate::terminal::Terminal;
@@ -36,7 +37,7 @@ impl From<Error> for Failure {
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     Command { name: "date", arguments: "", summary: "show the date and time in UTC", run: system::date },
-    Command { name: "dmesg", arguments: "", summary: "show the kernel's log", run: system::dmesg },
+    Command { name: "dmesg", arguments: "[-x] [-l LEVEL[,LEVEL...]] [--module NAME] | -n LEVEL", summary: "show the kernel's log, with -x levels; -n: what the console shows", run: system::dmesg },
     Command { name: "free", arguments: "", summary: "show how the memory is used, in KiB", run: system::free },
     Command { name: "help", arguments: "", summary: "show this list", run: help },
     Command { name: "insmod", arguments: "MODULE [NAME=VALUE...]", summary: "load a module with parameters and bind its devices", run: modules::insmod },
@@ -48,6 +49,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "poweroff", arguments: "", summary: "switch the machine off", run: system::poweroff },
     Command { name: "reboot", arguments: "", summary: "reset the machine", run: system::reboot },
     Command { name: "rmmod", arguments: "[--force] MODULE", summary: "unload a module; --force: and what can't do without it", run: modules::rmmod },
+    Command { name: "trace", arguments: "[on [KIND...] | off | show [-n COUNT] | export]", summary: "record what happens, and show or export it", run: trace::trace },
     Command { name: "uptime", arguments: "", summary: "show the time since reset", run: system::uptime },
 ];
 

@@ -29,6 +29,7 @@ pub use virtqueue::{FakeQueue, LentBuffer};
 use abi::Error;
 use abi::kernel::Kernel;
 use abi::kernel::exports::*;
+use abi::system::TraceCount;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// Takes a lock, even if a test that failed held it.
@@ -157,5 +158,25 @@ unsafe impl Kernel for FakeKernel {
     }
     unsafe fn system_memory() -> MemoryStatus {
         machine().memory.unwrap()
+    }
+    unsafe fn system_show_log(level: LevelFilter) {
+        machine().shown = Some(level);
+    }
+    unsafe fn system_trace_switch(kinds: &[TraceKind]) -> Result<()> {
+        machine().trace_kinds = kinds.to_vec();
+        Ok(())
+    }
+    unsafe fn system_trace_status() -> TraceStatus {
+        let machine = machine();
+        let count = TraceCount { kept: machine.trace.len() as u64, lost: 0 };
+        TraceStatus { kinds: machine.trace_kinds.clone(), processors: vec![count] }
+    }
+    unsafe fn system_trace_records(positions: &[u64], most: usize) -> TraceRecords {
+        let machine = machine();
+        assert!(machine.trace_kinds.is_empty(), "to read the trace would fill it");
+        let position = positions.first().map_or(0, |position| *position as usize);
+        let records: Vec<_> = machine.trace.iter().skip(position).take(most).cloned().collect();
+        let positions = vec![(position + records.len()) as u64];
+        TraceRecords { records, positions }
     }
 }

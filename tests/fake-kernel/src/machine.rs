@@ -1,7 +1,10 @@
 //! What [`abi::system`] and `bootargs` tell.
 
 use crate::lock;
-use abi::system::{DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus};
+use abi::log::LevelFilter;
+use abi::system::{
+    DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus, TraceKind, TraceRecord,
+};
 use abi::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -23,6 +26,12 @@ pub struct Machine {
     pub interrupts: Vec<InterruptStatus>,
     /// The kernel's log as a module sees it; what modules write is in [`log`](crate::log()).
     pub records: Vec<LogRecord>,
+    /// What a module had the console show of the log.
+    pub shown: Option<LevelFilter>,
+    /// What is traced.
+    pub trace_kinds: Vec<TraceKind>,
+    /// What has been traced, on one processor.
+    pub trace: Vec<TraceRecord>,
 }
 
 impl Machine {
@@ -43,6 +52,9 @@ pub fn machine() -> MutexGuard<'static, Machine> {
         threads: Vec::new(),
         interrupts: Vec::new(),
         records: Vec::new(),
+        shown: None,
+        trace_kinds: Vec::new(),
+        trace: Vec::new(),
     });
     lock(&MACHINE)
 }

@@ -4,6 +4,7 @@ mod bad_archives;
 mod bad_modules;
 mod bad_trees;
 mod boot;
+mod debugging;
 mod failures;
 mod fatal;
 mod libraries;

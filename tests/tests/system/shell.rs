@@ -15,7 +15,7 @@ fn commands() {
     let help = machine.command("help");
     for command in [
         "date",
-        "dmesg",
+        "dmesg [-x] [-l LEVEL[,LEVEL...]] [--module NAME] | -n LEVEL",
         "free",
         "help",
         "insmod MODULE [NAME=VALUE...]",
@@ -27,6 +27,7 @@ fn commands() {
         "poweroff",
         "reboot",
         "rmmod [--force] MODULE",
+        "trace [on [KIND...] | off | show [-n COUNT] | export]",
         "uptime",
     ] {
         machine.expect(&help, &format!("\n{command} "));
@@ -97,7 +98,9 @@ fn mistakes() {
         ("help me", "usage: help"),
         ("lsmod -a", "usage: lsmod"),
         ("lsdev 1", "usage: lsdev"),
-        ("dmesg -c", "usage: dmesg"),
+        ("dmesg -c", "usage: dmesg [-x] [-l LEVEL[,LEVEL...]] [--module NAME] | -n LEVEL"),
+        ("dmesg -n warn -x", "usage: dmesg [-x] [-l LEVEL[,LEVEL...]] [--module NAME] | -n LEVEL"),
+        ("trace on everything", "usage: trace [on [KIND...] | off | show [-n COUNT] | export]"),
         ("free -m", "usage: free"),
         ("ip link up", "usage: ip [addr]"),
         ("reboot now", "usage: reboot"),

@@ -3,17 +3,50 @@
 use super::Failure;
 use crate::table::{Column, Table};
 use crate::terminal::Terminal;
+use abi::log::Level;
 use abi::prelude::*;
 use abi::{registry, system};
+use core::str::FromStr;
 use time::OffsetDateTime;
 
-pub fn dmesg(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
+pub fn dmesg(terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> {
+    let (mut levels, mut module, mut with_levels) = (None, None, false);
+    let mut words = arguments.iter();
+    while let Some(&word) = words.next() {
+        let mut value = || words.next().copied().ok_or(Failure::Usage);
+        match word {
+            "-x" | "--decode" => with_levels = true,
+            "-l" | "--level" => levels = Some(value()?.split(',').map(level).collect::<Result<Vec<Level>, _>>()?),
+            "--module" => module = Some(value()?),
+            "-n" | "--console-level" if arguments.len() == 2 => {
+                system::show_log(level(value()?)?);
+                return Ok(());
+            }
+            _ => return Err(Failure::Usage),
+        }
+    }
     for record in system::log_records(0) {
+        let is_meant = levels.as_ref().is_none_or(|levels| levels.contains(&record.level))
+            && module.is_none_or(|module| record.source == module);
+        if !is_meant {
+            continue;
+        }
+        if with_levels {
+            write!(terminal, "{:<5} : ", record.level.as_str().to_lowercase());
+        }
         let (seconds, microseconds) = (record.time.as_secs(), record.time.subsec_micros());
         let separator = if record.source.is_empty() { "" } else { ": " };
         writeln!(terminal, "[{seconds:5}.{microseconds:06}] {}{separator}{}", record.source, record.text);
     }
     Ok(())
+}
+
+/// The level of this name, as it is here or in Linux.
+fn level<L: FromStr>(name: &str) -> Result<L, Failure> {
+    let name = if name == "err" { "error" } else { name };
+    let unknown =
+        || Error::Invalid(format!("there is no level `{name}`: there are error, warn, info, debug and trace"));
+    Ok(name.parse().map_err(|_| unknown())?)
 }
 
 pub fn free(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
