@@ -1,5 +1,6 @@
 //! The commands: one table, and what all of them share.
 
+mod block;
 mod modules;
 mod network;
 mod system;
@@ -25,6 +26,8 @@ enum Failure {
     Error(Error),
     /// There is something missing, as the sentence says.
     Missing(&'static str),
+    /// It was ended by Ctrl-C.
+    Interrupted,
 }
 
 impl From<Error> for Failure {
@@ -36,11 +39,14 @@ impl From<Error> for Failure {
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     Command { name: "date", arguments: "", summary: "show the date and time in UTC", run: system::date },
+    Command { name: "dd", arguments: "if=NAME|zero of=NAME [bs=N] [count=N] [skip=N] [seek=N]", summary: "copy records of bs bytes (512) between block devices", run: block::dd },
     Command { name: "dmesg", arguments: "", summary: "show the kernel's log", run: system::dmesg },
     Command { name: "free", arguments: "", summary: "show how the memory is used, in KiB", run: system::free },
     Command { name: "help", arguments: "", summary: "show this list", run: help },
+    Command { name: "hexdump", arguments: "-C [-s OFFSET] [-n LENGTH] NAME", summary: "show the bytes of a block device; Ctrl-C stops", run: block::hexdump },
     Command { name: "insmod", arguments: "MODULE [NAME=VALUE...]", summary: "load a module with parameters and bind its devices", run: modules::insmod },
     Command { name: "ip", arguments: "[addr]", summary: "show the network interfaces and their addresses", run: network::ip },
+    Command { name: "lsblk", arguments: "", summary: "list the block devices", run: block::lsblk },
     Command { name: "lsdev", arguments: "", summary: "list the devices and what drives them", run: modules::lsdev },
     Command { name: "lsmod", arguments: "", summary: "list the loaded modules", run: modules::lsmod },
     Command { name: "modinfo", arguments: "[-v] [MODULE]", summary: "show what a module says of itself; -v: and what loading it took", run: modules::modinfo },
@@ -48,6 +54,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "poweroff", arguments: "", summary: "switch the machine off", run: system::poweroff },
     Command { name: "reboot", arguments: "", summary: "reset the machine", run: system::reboot },
     Command { name: "rmmod", arguments: "[--force] MODULE", summary: "unload a module; --force: and what can't do without it", run: modules::rmmod },
+    Command { name: "sha256sum", arguments: "[-s OFFSET] [-n LENGTH] NAME", summary: "compute the SHA-256 of a block device; Ctrl-C stops", run: block::sha256sum },
     Command { name: "uptime", arguments: "", summary: "show the time since reset", run: system::uptime },
 ];
 
@@ -73,6 +80,7 @@ pub fn run(line: &str, terminal: &mut Terminal) {
         Ok(()) => {}
         Err(Failure::Usage) => writeln!(terminal, "{}", format!("usage: {name} {}", command.arguments).trim_end()),
         Err(Failure::Error(error)) => writeln!(terminal, "{name}: {error}"),
+        Err(Failure::Interrupted) => writeln!(terminal, "^C"),
         Err(Failure::Missing(sentence)) => writeln!(terminal, "{name}: {sentence}"),
     }
 }
