@@ -59,6 +59,8 @@ pub trait Published: Send + Sync + 'static {
 }
 
 classes! {
+    /// A disk or the like.
+    BlockDevice: crate::block::BlockDevice, "block device";
     /// Devices behind a device.
     Bus: crate::bus::Bus, "bus";
     /// The time of day.

@@ -28,6 +28,8 @@ pub enum Error {
     Unsupported(String),
     /// The device broke its protocol.
     Device(String),
+    /// The device works, and could not do what it was asked to, because of its medium for instance: the whole sentence.
+    Io(String),
     /// What was asked for makes no sense, or what it depends on does not: the whole sentence.
     Invalid(String),
     /// The kernel has no memory left for this many bytes.
@@ -52,7 +54,7 @@ impl fmt::Display for Error {
             Self::Deferred(what) => write!(formatter, "waiting for {what}"),
             Self::Unsupported(what) => write!(formatter, "not supported: {what}"),
             Self::Device(what) => write!(formatter, "the device misbehaved: {what}"),
-            Self::Busy(sentence) | Self::Invalid(sentence) => formatter.write_str(sentence),
+            Self::Busy(sentence) | Self::Io(sentence) | Self::Invalid(sentence) => formatter.write_str(sentence),
             Self::OutOfMemory(bytes) => write!(formatter, "the kernel has no memory left for {bytes} bytes"),
             Self::Gone => formatter.write_str("the module or device that provided this is gone"),
             Self::Stopping => formatter.write_str("the module is being removed"),

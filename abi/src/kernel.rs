@@ -9,7 +9,8 @@ use crate::event::{Signal, Wake};
 use crate::registry::ProviderId;
 use crate::running::{Block, Publication};
 use crate::system::{
-    Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus, TraceKind, TraceRecords, TraceStatus,
+    Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus,
+    TraceKind, TraceRecords, TraceStatus,
 };
 use crate::thread::Priority;
 use crate::time::Instant;
@@ -83,7 +84,8 @@ pub mod exports {
     pub use crate::registry::ProviderId;
     pub use crate::running::{Block, Publication};
     pub use crate::system::{
-        Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus, TraceKind, TraceRecords, TraceStatus,
+        Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus,
+        TraceKind, TraceRecords, TraceStatus,
     };
     pub use crate::thread::Priority;
     pub use crate::time::Instant;

@@ -21,6 +21,7 @@
 
 extern crate alloc;
 
+pub mod block;
 pub mod bus;
 mod class;
 pub mod clock;
@@ -64,6 +65,7 @@ pub use tock_registers;
 
 /// What nearly every module uses.
 pub mod prelude {
+    pub use crate::block::BlockDevice;
     pub use crate::bus::{Bus, Child};
     pub use crate::clock::{Clock, UnixTime};
     pub use crate::console::Console;

@@ -178,7 +178,8 @@ impl Supervisor {
             Order::Failed { provider, failure, thread, was_bound } => {
                 let name = registry::name(provider);
                 let module = registry::module_of(provider).unwrap_or_default();
-                let who = thread.map_or(format!("module {module}"), |thread| format!("module {module}, thread '{thread}',"));
+                let who =
+                    thread.map_or(format!("module {module}"), |thread| format!("module {module}, thread '{thread}',"));
                 log::error!("{name}: {who} {failure}");
                 log::info!("{name}: where it {}\n{}", failure_kind(&failure), failure.backtrace());
                 if was_bound {
@@ -207,7 +208,8 @@ impl Supervisor {
         let earlier = history.failures.len();
         history.failures.push(now);
         if earlier >= self.limit {
-            let reason = format!("it failed {} times within {} s, the last time it {text}", earlier + 1, period.as_secs());
+            let reason =
+                format!("it failed {} times within {} s, the last time it {text}", earlier + 1, period.as_secs());
             log::error!("{}: {reason}; it stays down", registry::name(provider));
             if let Err(error) = binding::give_up(provider, ending, &reason) {
                 log::error!("{}: {error}", registry::name(provider));

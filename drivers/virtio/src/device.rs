@@ -5,6 +5,7 @@ use abi::prelude::*;
 use abi::registers::Opaque;
 use bitflags::Flags;
 use core::fmt::Debug;
+use core::mem::take;
 use core::ops::BitAnd;
 use core::sync::atomic::{Ordering, fence};
 use virtio_drivers::queue::VirtQueue;
@@ -35,6 +36,54 @@ pub enum Access {
     Read(usize),
     /// Write all of it.
     Write,
+    /// Read two parts and write two, this many bytes each, in this order from its start on. Parts may be empty; each that
+    /// isn't takes as much [room](Device::room) as another buffer.
+    Parts {
+        /// Bytes to read.
+        read: [usize; 2],
+        /// Bytes to write.
+        write: [usize; 2],
+    },
+}
+
+/// What a device reads of a buffer, and what it writes: first the parts that aren't empty, then the others.
+struct Parts<'a> {
+    read: [&'a [u8]; 2],
+    write: [&'a mut [u8]; 2],
+}
+
+impl Access {
+    #[inline]
+    fn divide(self, buffer: &mut [u8]) -> Result<Parts<'_>> {
+        let length = buffer.len();
+        let (read, write) = match self {
+            Self::Read(read) => ([read, 0], [0, 0]),
+            Self::Write => ([0, 0], [length, 0]),
+            Self::Parts { read, write } => (read, write),
+        };
+        let mut rest = buffer;
+        let mut part = |length| {
+            let (part, behind) = take(&mut rest).split_at_mut_checked(length)?;
+            rest = behind;
+            Some(part)
+        };
+        match [part(read[0]), part(read[1]), part(write[0]), part(write[1])] {
+            [Some(first), Some(second), Some(third), Some(fourth)] if read != [0, 0] || write != [0, 0] => Ok(Parts {
+                read: if first.is_empty() { [second, first] } else { [first, second] },
+                write: if third.is_empty() { [fourth, third] } else { [third, fourth] },
+            }),
+            _ => {
+                Err(Error::Invalid(format!("a buffer of {length} bytes to read {read:?} from and write {write:?} to")))
+            }
+        }
+    }
+}
+
+/// The parts that aren't empty, which come first: the ring takes no others.
+#[inline]
+fn filled<T: AsRef<[u8]>>(parts: &mut [T; 2]) -> &mut [T] {
+    let count = parts.iter().filter(|part| !part.as_ref().is_empty()).count();
+    &mut parts[..count]
 }
 
 impl<const SIZE: usize> Device<SIZE> {
@@ -101,6 +150,20 @@ impl<const SIZE: usize> Device<SIZE> {
         Ok(u16::from_le(field))
     }
 
+    /// A field of 32 bits, like [`configuration_u8`](Self::configuration_u8). `offset` must be a multiple of 4.
+    pub fn configuration_u32(&self, offset: usize) -> Result<u32> {
+        let field = self.transport.read_config_space(offset).map_err(|error| Error::Device(error.to_string()))?;
+        Ok(u32::from_le(field))
+    }
+
+    /// A field of 64 bits, like [`configuration_u32`](Self::configuration_u32), read as two halves that belong together.
+    pub fn configuration_u64(&self, offset: usize) -> Result<u64> {
+        let halves = || Ok([self.transport.read_config_space(offset)?, self.transport.read_config_space(offset + 4)?]);
+        let halves = self.transport.read_consistent(halves).map_err(|error| Error::Device(error.to_string()))?;
+        let [low, high] = halves.map(|half| u64::from(u32::from_le(half)));
+        Ok(high << 32 | low)
+    }
+
     /// Lends a buffer to the device; it sees it when [notified](Self::notify), or earlier.
     ///
     /// # Errors
@@ -112,21 +175,15 @@ impl<const SIZE: usize> Device<SIZE> {
         if !memory::is_reachable(&buffer) {
             return Err(Error::Invalid("a buffer that the device sees at another distance than others".to_owned()));
         }
-        let token = match access {
-            Access::Read(length) => match buffer.get(..length) {
-                // SAFETY: the bytes belong to `buffer`, which is put away unused until the ring returns the token.
-                Some(bytes) if length > 0 => unsafe { queue.ring.add(&[bytes], &mut []) },
-                _ => return Err(Error::Invalid(format!("a buffer of {} bytes to read {length} from", buffer.len()))),
-            },
-            // SAFETY: as above.
-            Access::Write => unsafe { queue.ring.add(&[], &mut [&mut buffer]) },
-        };
+        let mut parts = access.divide(&mut buffer)?;
+        // SAFETY: the bytes belong to `buffer`, which is put away unused until the ring returns the token.
+        let token = unsafe { queue.ring.add(filled(&mut parts.read), filled(&mut parts.write)) };
         let token = token.map_err(|error| Error::Busy(format!("the queue is full ({error})")))?;
         queue.lent[usize::from(token)] = Some((buffer, access));
         Ok(())
     }
 
-    /// Takes back a buffer that the device is done with, and how many bytes it has written to its start.
+    /// Takes back a buffer that the device is done with, and how many bytes it has written to where it may write.
     ///
     /// # Errors
     /// [`Error::Device`] when the device returns what it hasn't got, or claims to have written more than there is room
@@ -141,19 +198,16 @@ impl<const SIZE: usize> Device<SIZE> {
         let Some((mut buffer, access)) = lent.and_then(Option::take) else {
             return Err(Error::Device(format!("it returned buffer {token}, which it hasn't got")));
         };
-        let written = match access {
-            // SAFETY: these are the bytes that `lend` added and put away under this token.
-            Access::Read(length) => unsafe { queue.ring.pop_used(token, &[&buffer[..length]], &mut []) },
-            // SAFETY: as above.
-            Access::Write => unsafe { queue.ring.pop_used(token, &[], &mut [&mut buffer]) },
-        };
-        match (written, access) {
-            (Ok(_), Access::Read(_)) => Ok(Some((buffer, 0))),
-            (Ok(written), Access::Write) if written as usize <= buffer.len() => Ok(Some((buffer, written as usize))),
-            (Ok(written), Access::Write) => {
-                Err(Error::Device(format!("it claims to have written {written} bytes where {} fit", buffer.len())))
-            }
-            (Err(error), _) => {
+        // It could be divided when it was lent.
+        let mut parts = access.divide(&mut buffer)?;
+        let room = parts.write.iter().map(|part| part.len()).sum();
+        // SAFETY: these are the bytes that `lend` added and put away under this token.
+        let popped = unsafe { queue.ring.pop_used(token, filled(&mut parts.read), filled(&mut parts.write)) };
+        match popped {
+            Ok(_) if room == 0 => Ok(Some((buffer, 0))),
+            Ok(written) if written as usize <= room => Ok(Some((buffer, written as usize))),
+            Ok(written) => Err(Error::Device(format!("it claims to have written {written} bytes where {room} fit"))),
+            Err(error) => {
                 // The ring still counts the buffer as lent.
                 queue.lent[usize::from(token)] = Some((buffer, access));
                 Err(Error::Device(error.to_string()))
@@ -166,7 +220,7 @@ impl<const SIZE: usize> Device<SIZE> {
         self.queues.get(queue).is_some_and(|queue| queue.ring.can_pop())
     }
 
-    /// How many buffers can be lent at this moment.
+    /// How many buffers can be lent at this moment, of those that are used in one part.
     pub fn room(&self, queue: usize) -> usize {
         self.queues.get(queue).map_or(0, |queue| queue.ring.available_desc())
     }

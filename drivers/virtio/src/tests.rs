@@ -107,6 +107,39 @@ fn lends_buffers_and_takes_them_back() {
 }
 
 #[test]
+fn lends_parts_of_a_buffer_as_one() {
+    // What is read and written, and the descriptors that the device sees: where, how long, and their flags (1: there is
+    // another, 2: to be written).
+    for (read, write, expected) in [
+        ([16, 0], [100, 1], vec![(0, 16, 1), (16, 100, 3), (116, 1, 2)]),
+        ([16, 100], [0, 1], vec![(0, 16, 1), (16, 100, 1), (116, 1, 2)]),
+        ([16, 0], [0, 1], vec![(0, 16, 1), (16, 1, 2)]),
+        ([0, 128], [0, 0], vec![(0, 128, 0)]),
+        ([32, 32], [32, 32], vec![(0, 32, 1), (32, 32, 1), (64, 32, 3), (96, 32, 2)]),
+    ] {
+        let mut pair = Pair::new();
+        pair.lend(128, Access::Parts { read, write });
+        assert_eq!(pair.device.room(0), SIZE - expected.len());
+        let first = pair.queue.next();
+        let seen: Vec<_> = std::iter::successors(Some(first), |buffer| pair.queue.after(*buffer))
+            .map(|part| (part.address - first.address, part.length, part.flags))
+            .collect();
+        assert_eq!(seen, expected);
+        // Only the first part's token stands for them all.
+        let room = write[0] + write[1];
+        pair.queue.give_back(first.token.into(), room as u32);
+        let returned = pair.device.take_back(0).unwrap().map(|(buffer, written)| (buffer.len(), written));
+        assert_eq!((returned, pair.device.room(0)), (Some((128, room)), SIZE));
+
+        pair.lend(128, Access::Parts { read, write });
+        let first = pair.queue.next();
+        let lie = pair.queue.after(first).map_or((first.token, 129), |second| (second.token, 0));
+        pair.queue.give_back(lie.0.into(), lie.1);
+        assert_eq!(matches!(pair.device.take_back(0), Err(Error::Device(_))), expected.len() > 1);
+    }
+}
+
+#[test]
 fn counts_on_past_the_end_of_the_indices() {
     let mut pair = Pair::new();
     for _ in 0..=u16::MAX {
@@ -144,6 +177,9 @@ fn refuses_what_a_driver_should_not_lend() {
     assert!(matches!(pair.device.lend(1, buffer(), Access::Write), Err(Error::Invalid(_))));
     assert!(matches!(pair.device.lend(0, buffer(), Access::Read(0)), Err(Error::Invalid(_))));
     assert!(matches!(pair.device.lend(0, buffer(), Access::Read(65)), Err(Error::Invalid(_))));
+    for (read, write) in [([0, 0], [0, 0]), ([16, 0], [48, 1]), ([0, 65], [0, 0]), ([usize::MAX, 2], [0, 0])] {
+        assert!(matches!(pair.device.lend(0, buffer(), Access::Parts { read, write }), Err(Error::Invalid(_))));
+    }
     for _ in 0..SIZE {
         pair.device.lend(0, buffer(), Access::Write).unwrap();
     }
@@ -159,7 +195,9 @@ fn any_device_leaves_memory_in_order() {
         let (mut lent, mut taken) = (0, 0);
         for _ in 0..40 {
             if pair.device.room(0) > 0 && random.bool() {
-                pair.lend(64, if random.bool() { Access::Write } else { Access::Read(64) });
+                let parts = Access::Parts { read: [16, 0], write: [47, 1] };
+                let count = if pair.device.room(0) < 3 { 2 } else { 3 };
+                pair.lend(64, [Access::Write, Access::Read(64), parts][random.usize(..count)]);
                 lent += 1;
             }
             let token = if random.u32(..8) == 0 { random.u32(..) } else { random.u32(..SIZE as u32) };

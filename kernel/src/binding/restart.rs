@@ -3,8 +3,8 @@
 use super::removal::{Ending, Step, perform, plan_module};
 use super::{bind_pending, exclusively, start_service};
 use crate::machine::Machine;
-use crate::registry::{self, Kind};
 use crate::modules;
+use crate::registry::{self, Kind};
 use abi::Result;
 use abi::registry::ProviderId;
 use abi::system::DeviceState;
@@ -82,4 +82,3 @@ fn plan(module: &str) -> (Vec<Step>, Vec<String>) {
     let modules = modules.collect();
     (plan, modules)
 }
-

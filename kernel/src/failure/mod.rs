@@ -107,9 +107,7 @@ const PANICKED: &str = "panicked";
 fn panicked(information: &PanicInfo<'_>) -> ! {
     let message = information.message();
     let note = match information.location() {
-        Some(location) => {
-            Note::new(format_args!("{PANICKED}: {message} ({}:{})", location.file(), location.line()))
-        }
+        Some(location) => Note::new(format_args!("{PANICKED}: {message} ({}:{})", location.file(), location.line())),
         None => Note::new(format_args!("{PANICKED}: {message}")),
     };
     if information.can_unwind() { unwinding::raise(note) } else { unwinding::raise_past_caller(note) }

@@ -1,5 +1,6 @@
 //! The commands: one table, and what all of them share.
 
+mod block;
 mod modules;
 mod network;
 mod system;
@@ -26,6 +27,8 @@ enum Failure {
     Error(Error),
     /// There is something missing, as the sentence says.
     Missing(&'static str),
+    /// It was ended by Ctrl-C.
+    Interrupted,
 }
 
 impl From<Error> for Failure {
@@ -37,11 +40,14 @@ impl From<Error> for Failure {
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     Command { name: "date", arguments: "", summary: "show the date and time in UTC", run: system::date },
+    Command { name: "dd", arguments: "if=NAME|zero of=NAME [bs=N] [count=N] [skip=N] [seek=N]", summary: "copy records of bs bytes (512) between block devices", run: block::dd },
     Command { name: "dmesg", arguments: "[-x] [-l LEVEL[,LEVEL...]] [--module NAME] | -n LEVEL", summary: "show the kernel's log, with -x levels; -n: what the console shows", run: system::dmesg },
     Command { name: "free", arguments: "", summary: "show how the memory is used, in KiB", run: system::free },
     Command { name: "help", arguments: "", summary: "show this list", run: help },
+    Command { name: "hexdump", arguments: "-C [-s OFFSET] [-n LENGTH] NAME", summary: "show the bytes of a block device; Ctrl-C stops", run: block::hexdump },
     Command { name: "insmod", arguments: "MODULE [NAME=VALUE...]", summary: "load a module with parameters and bind its devices", run: modules::insmod },
     Command { name: "ip", arguments: "[addr]", summary: "show the network interfaces and their addresses", run: network::ip },
+    Command { name: "lsblk", arguments: "", summary: "list the block devices", run: block::lsblk },
     Command { name: "lsdev", arguments: "", summary: "list the devices and what drives them", run: modules::lsdev },
     Command { name: "lsmod", arguments: "", summary: "list the loaded modules", run: modules::lsmod },
     Command { name: "modinfo", arguments: "[-v] [MODULE]", summary: "show what a module says of itself; -v: and what loading it took", run: modules::modinfo },
@@ -49,6 +55,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "poweroff", arguments: "", summary: "switch the machine off", run: system::poweroff },
     Command { name: "reboot", arguments: "", summary: "reset the machine", run: system::reboot },
     Command { name: "rmmod", arguments: "[--force] MODULE", summary: "unload a module; --force: and what can't do without it", run: modules::rmmod },
+    Command { name: "sha256sum", arguments: "[-s OFFSET] [-n LENGTH] NAME", summary: "compute the SHA-256 of a block device; Ctrl-C stops", run: block::sha256sum },
     Command { name: "trace", arguments: "[on [KIND...] | off | show [-n COUNT] | export]", summary: "record what happens, and show or export it", run: trace::trace },
     Command { name: "uptime", arguments: "", summary: "show the time since reset", run: system::uptime },
 ];
@@ -75,6 +82,7 @@ pub fn run(line: &str, terminal: &mut Terminal) {
         Ok(()) => {}
         Err(Failure::Usage) => writeln!(terminal, "{}", format!("usage: {name} {}", command.arguments).trim_end()),
         Err(Failure::Error(error)) => writeln!(terminal, "{name}: {error}"),
+        Err(Failure::Interrupted) => writeln!(terminal, "^C"),
         Err(Failure::Missing(sentence)) => writeln!(terminal, "{name}: {sentence}"),
     }
 }

@@ -9,6 +9,9 @@ const QUEUE_DESCRIPTORS: usize = 0x080;
 const QUEUE_AVAILABLE: usize = 0x090;
 const QUEUE_USED: usize = 0x0a0;
 
+/// The flag of a descriptor that another belongs to.
+const NEXT: u16 = 1;
+
 /// A queue of a virtio device that a test plays.
 pub struct FakeQueue {
     size: u16,
@@ -23,7 +26,7 @@ pub struct FakeQueue {
 /// A buffer that the driver has lent to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LentBuffer {
-    /// What to return it by.
+    /// What to return it by, if it isn't [`after`](FakeQueue::after) another.
     pub token: u16,
     /// Where it is, for the device.
     pub address: u64,
@@ -55,6 +58,16 @@ impl FakeQueue {
     pub fn next(&self) -> LentBuffer {
         assert_ne!(self.lent(), self.returned, "the device has a buffer");
         let token: u16 = device_read(self.available + 4 + 2 * u64::from(self.returned % self.size));
+        self.descriptor(token)
+    }
+
+    /// The buffer that the driver has lent together with `buffer`, to be used after it; both are returned as one.
+    pub fn after(&self, buffer: LentBuffer) -> Option<LentBuffer> {
+        let next = self.descriptors + 16 * u64::from(buffer.token) + 14;
+        (buffer.flags & NEXT != 0).then(|| self.descriptor(device_read(next)))
+    }
+
+    fn descriptor(&self, token: u16) -> LentBuffer {
         let descriptor = self.descriptors + 16 * u64::from(token);
         let [address, length, flags] = [descriptor, descriptor + 8, descriptor + 12];
         LentBuffer { token, address: device_read(address), length: device_read(length), flags: device_read(flags) }

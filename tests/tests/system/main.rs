@@ -3,6 +3,7 @@
 mod bad_archives;
 mod bad_modules;
 mod bad_trees;
+mod block;
 mod boot;
 mod debugging;
 mod failures;

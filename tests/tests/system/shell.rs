@@ -15,11 +15,14 @@ fn commands() {
     let help = machine.command("help");
     for command in [
         "date",
+        "dd if=NAME|zero of=NAME",
         "dmesg [-x] [-l LEVEL[,LEVEL...]] [--module NAME] | -n LEVEL",
         "free",
         "help",
+        "hexdump -C",
         "insmod MODULE [NAME=VALUE...]",
         "ip",
+        "lsblk",
         "lsdev",
         "lsmod",
         "modinfo [-v] [MODULE]",
@@ -27,6 +30,7 @@ fn commands() {
         "poweroff",
         "reboot",
         "rmmod [--force] MODULE",
+        "sha256sum",
         "trace [on [KIND...] | off | show [-n COUNT] | export]",
         "uptime",
     ] {

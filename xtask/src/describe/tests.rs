@@ -20,7 +20,11 @@ const UNNOTICED: &[&[Edit]] = &[
     &[("network.rs", "/// An Ethernet card.\n", "/// An Ethernet card, or something like it.\n///\n/// Or so.\n")],
     &[("handle.rs", "        // Now that the call", "\n\n\n        // Once that the call")],
     &[("handle.rs", "pub struct Handle", "#[must_use]\n#[allow(dead_code)]\n#[doc(hidden)]\npub struct Handle")],
-    &[("handle.rs", "Self { publication, class: PhantomData }", "Self{publication,\n            class : PhantomData,\n}")],
+    &[(
+        "handle.rs",
+        "Self { publication, class: PhantomData }",
+        "Self{publication,\n            class : PhantomData,\n}",
+    )],
     &[("driver.rs", "$(\"class=\", stringify!($class),", "// One each.\n    $( \"class=\",   stringify!( $class ),")],
     &[(
         "event.rs",

@@ -125,7 +125,11 @@ const CHANGES: [(&str, Edits<'_>, &str); 17] = [
     ),
     (
         "a method's argument",
-        &[("interrupt.rs", "fn end(&self, acknowledged: Acknowledged);", "fn end(&self, acknowledged: Acknowledged, processor: u32);")],
+        &[(
+            "interrupt.rs",
+            "fn end(&self, acknowledged: Acknowledged);",
+            "fn end(&self, acknowledged: Acknowledged, processor: u32);",
+        )],
         "`abi::interrupt::InterruptController`: method `end` takes 3 arguments in the module, 2 in the kernel",
     ),
     (

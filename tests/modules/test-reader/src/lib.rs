@@ -1,0 +1,57 @@
+//! Reads the first block device from its first block to its last, whatever happens to its driver meanwhile, and logs the
+//! SHA-256 of it all.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use abi::prelude::*;
+use abi::{registry, thread, time};
+use sha2::{Digest, Sha256};
+
+abi::service!(TestReader, summary = "Reads a block device, again where its driver fails");
+
+struct TestReader;
+
+impl Service for TestReader {
+    fn start(_resources: &mut Resources) -> Result<Self> {
+        let device = registry::first().ok_or(Error::Absent)?;
+        thread::spawn("test-reader", move || {
+            if let Err(error) = read(device) {
+                info!("ended: {error}");
+            }
+        })?;
+        Ok(Self)
+    }
+}
+
+/// How much is read at a time, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// How long to wait for a driver that was removed.
+const PAUSE: Duration = Duration::from_millis(10);
+
+fn read(device: Handle<dyn BlockDevice>) -> Result<()> {
+    let geometry = device.call(|device| device.geometry())?;
+    let mut piece = vec![0; PIECE];
+    let (mut sum, mut block, mut calls, mut pieces) = (Sha256::new(), 0, 0, 0);
+    info!("begins to read");
+    while block < geometry.blocks {
+        let length = (geometry.blocks - block).min((PIECE / geometry.block_size) as u64) as usize * geometry.block_size;
+        let result = device.retry(|device| {
+            calls += 1;
+            device.read(block, &mut piece[..length])
+        });
+        match result {
+            Ok(()) => {
+                sum.update(&piece[..length]);
+                block += (length / geometry.block_size) as u64;
+                pieces += 1;
+            }
+            // Its driver may come back.
+            Err(Error::Gone) => time::sleep(PAUSE)?,
+            Err(error) => return Err(error),
+        }
+    }
+    let digits: String = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    info!("read {digits} in {pieces} pieces by {calls} calls");
+    Ok(())
+}
