@@ -7,7 +7,9 @@
 use crate::dma::DmaBuffer;
 use crate::event::{Signal, Wake};
 use crate::registry::ProviderId;
-use crate::system::{Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+use crate::system::{
+    Assignment, Dependents, DeviceStatus, HeapClass, LogRecord, MemoryHolder, MemoryStatus, ModuleStatus,
+};
 use crate::time::Instant;
 use crate::{Class, Interface, Result};
 use alloc::boxed::Box;
@@ -75,7 +77,9 @@ pub mod exports {
     pub use crate::dma::DmaBuffer;
     pub use crate::event::{Signal, Wake};
     pub use crate::registry::ProviderId;
-    pub use crate::system::{Assignment, Dependents, DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+    pub use crate::system::{
+        Assignment, Dependents, DeviceStatus, HeapClass, LogRecord, MemoryHolder, MemoryStatus, ModuleStatus,
+    };
     pub use crate::time::Instant;
     pub use crate::{Class, Interface, Result};
     pub use alloc::boxed::Box;
@@ -144,4 +148,8 @@ kernel_functions! { $
     [safe] fn system_log_records = lockstep_system_log_records(first: u64) -> Vec<LogRecord>;
     /// See [`system::memory`](crate::system::memory).
     [safe] fn system_memory = lockstep_system_memory() -> MemoryStatus;
+    /// See [`system::memory_holders`](crate::system::memory_holders).
+    [safe] fn system_memory_holders = lockstep_system_memory_holders() -> Vec<MemoryHolder>;
+    /// See [`system::heap_classes`](crate::system::heap_classes).
+    [safe] fn system_heap_classes = lockstep_system_heap_classes() -> Vec<HeapClass>;
 }

@@ -132,4 +132,12 @@ unsafe impl Kernel for Exports {
     unsafe fn system_memory() -> MemoryStatus {
         memory::status(modules::total_size())
     }
+
+    unsafe fn system_memory_holders() -> Vec<MemoryHolder> {
+        memory::holders()
+    }
+
+    unsafe fn system_heap_classes() -> Vec<HeapClass> {
+        memory::heap_classes()
+    }
 }

@@ -8,7 +8,7 @@
 //! - [`registry`] knows what they publish, [`interrupt`] passes interrupts on, [`thread`] runs their threads;
 //! - [`export`] is all of that as modules see it, declared in `abi::kernel`.
 #![no_std]
-#![feature(panic_can_unwind)]
+#![feature(alloc_error_handler, panic_can_unwind)]
 
 extern crate alloc;
 

@@ -2,7 +2,8 @@
 //!
 //! A panic inside [`thread::guarded`] is unwound to it. Any other stops the system, after telling why.
 
-use crate::memory::layout::{STACK_SLOT, STACKS};
+use crate::memory::layout::{PAGE_SIZE, STACK_SLOT, STACKS};
+use crate::memory::reserve;
 use crate::processor::exceptions::{Cause, Frame};
 use crate::{log, memory, modules, processor, thread};
 use abi::power::Power;
@@ -10,6 +11,7 @@ use abi::sync::Lock;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
+use core::alloc::Layout;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -59,8 +61,22 @@ pub fn initialise() {
     let _ = set_custom_eh_frame_finder(&Frames);
 }
 
+/// Somebody asked for memory by a way that has no error, and there is none left for them: a panic, which ends what they do.
+#[alloc_error_handler]
+fn out_of_memory(layout: Layout) -> ! {
+    static EXHAUSTED: &str = "lockstep: the memory is used up, what is kept for the kernel too\n";
+    if reserve::is_open() && layout.size() <= PAGE_SIZE {
+        // To tell of it takes memory.
+        log::emergency(EXHAUSTED);
+        processor::halt();
+    }
+    reserve::open();
+    panic!("{}", memory::shortage(layout.size()))
+}
+
 #[panic_handler]
 fn panicked(information: &PanicInfo<'_>) -> ! {
+    reserve::open();
     let message = match information.location() {
         Some(location) => format!("{} ({}:{})", information.message(), location.file(), location.line()),
         None => information.message().to_string(),

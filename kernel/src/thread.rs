@@ -4,6 +4,7 @@
 //! preempts the one that was interrupted.
 
 use crate::memory::space::Stack;
+use crate::memory::{self, reserve};
 use crate::modules::{self, Loaded};
 use crate::processor::context::{self, Context};
 use crate::{processor, time};
@@ -18,6 +19,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
@@ -44,7 +46,7 @@ struct Thread {
     state: State,
     context: Context,
     /// None for the idle thread.
-    _stack: Option<Stack>,
+    stack: Option<Stack>,
     body: Option<Box<dyn FnOnce() + Send>>,
     deadline: Option<Instant>,
     /// Why it was woken.
@@ -65,7 +67,7 @@ impl Thread {
             owner,
             state: State::Ready,
             context: Context::default(),
-            _stack: None,
+            stack: None,
             body: None,
             deadline: None,
             timed_out: false,
@@ -174,7 +176,7 @@ pub fn spawn(name: &str, owner: Option<ProviderId>, body: Box<dyn FnOnce() + Sen
     let stack = Stack::new()?;
     let stack_end = stack.end();
     let mut scheduler = SCHEDULER.lock();
-    let index = scheduler.add(Thread { _stack: Some(stack), body: Some(body), module, ..Thread::new(name, owner) });
+    let index = scheduler.add(Thread { stack: Some(stack), body: Some(body), module, ..Thread::new(name, owner) });
     // SAFETY: the stack was made for this thread and is freed only after it has finished.
     scheduler.thread(index).context = unsafe { Context::new(stack_end, enter, index) };
     scheduler.ready.push_back(index);
@@ -490,10 +492,25 @@ fn stop_where(is_meant: impl Fn(&Thread) -> bool) {
 
 /// Runs code that may panic, such as a module's. A panic ends it, and its message is the error.
 pub fn guarded<R>(action: impl FnOnce() -> R) -> core::result::Result<R, String> {
-    unwinding::panic::catch_unwind(action).map_err(|payload| match payload.downcast() {
-        Ok(message) => *message,
-        Err(_) => "a panic of an unknown kind".to_owned(),
+    unwinding::panic::catch_unwind(action).map_err(|payload| {
+        reserve::close();
+        match payload.downcast() {
+            Ok(message) => *message,
+            Err(_) => "a panic of an unknown kind".to_owned(),
+        }
     })
+}
+
+/// What is in use of the stacks of all threads but the running one.
+pub fn suspended_stacks() -> Vec<Range<usize>> {
+    let scheduler = SCHEDULER.lock();
+    let threads = scheduler.threads.iter().enumerate().filter(|(index, _)| *index != scheduler.running);
+    let stack = |(_, thread): (_, &Option<Box<Thread>>)| {
+        let thread = thread.as_ref()?;
+        let end = thread.stack.as_ref().map_or(memory::boot_stack().end, Stack::end);
+        Some(thread.context.stack_pointer()..end)
+    };
+    threads.filter_map(stack).collect()
 }
 
 /// The running thread's name.

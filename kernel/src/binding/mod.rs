@@ -206,6 +206,7 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
         Err(error) => {
             thread::stop_all(provider);
             resources::release_all(provider);
+            resources::collect_garbage(provider);
             match error {
                 Error::Absent => DeviceState::Empty,
                 Error::Deferred(what) => DeviceState::Deferred(what),
@@ -270,6 +271,7 @@ fn start_service(machine: &'static Machine, name: &str, before: usize) -> Result
             thread::stop_all(provider);
             resources::release_all(provider);
             modules::unload_latest(before);
+            resources::collect_garbage(provider);
             Err(Error::Invalid(format!("service {name}: {error}")))
         }
     }

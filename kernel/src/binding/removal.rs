@@ -108,6 +108,8 @@ fn perform(step: Step, dependents: Dependents, leaving: &mut Vec<ProviderId>) ->
         Step::Unload(name) => {
             thread::stop_module(&name);
             modules::unload(&name);
+            // Only now are the module's variables gone.
+            registry::last_of_module(&name).into_iter().for_each(resources::collect_garbage);
         }
     }
     Ok(())

@@ -139,4 +139,12 @@ unsafe impl Kernel for FakeKernel {
     unsafe fn system_memory() -> MemoryStatus {
         machine().memory.unwrap()
     }
+
+    unsafe fn system_memory_holders() -> Vec<MemoryHolder> {
+        machine().memory_holders.clone()
+    }
+
+    unsafe fn system_heap_classes() -> Vec<HeapClass> {
+        machine().heap_classes.clone()
+    }
 }

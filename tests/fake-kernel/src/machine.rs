@@ -1,7 +1,7 @@
 //! What [`abi::system`] and `bootargs` tell.
 
 use crate::lock;
-use abi::system::{DeviceStatus, LogRecord, MemoryStatus, ModuleStatus};
+use abi::system::{DeviceStatus, HeapClass, LogRecord, MemoryHolder, MemoryStatus, ModuleStatus};
 use abi::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -17,6 +17,10 @@ pub struct Machine {
     pub devices: Vec<DeviceStatus>,
     /// How the memory is used. Has to be arranged where a module asks for it.
     pub memory: Option<MemoryStatus>,
+    /// Who holds how much of it.
+    pub memory_holders: Vec<MemoryHolder>,
+    /// How the heap is used.
+    pub heap_classes: Vec<HeapClass>,
     /// The kernel's log as a module sees it; what modules write is in [`log`](crate::log()).
     pub records: Vec<LogRecord>,
 }
@@ -36,6 +40,8 @@ pub fn machine() -> MutexGuard<'static, Machine> {
         modules: Vec::new(),
         devices: Vec::new(),
         memory: None,
+        memory_holders: Vec::new(),
+        heap_classes: Vec::new(),
         records: Vec::new(),
     });
     lock(&MACHINE)
