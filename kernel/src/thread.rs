@@ -192,6 +192,7 @@ fn module_of(body: &(dyn FnOnce() + Send)) -> Option<Arc<Loaded>> {
 }
 
 extern "C" fn enter(index: usize) -> ! {
+    bury();
     // SAFETY: `switch` comes here with interrupts masked and no lock held.
     unsafe { processor::unmask_interrupts() };
     let body = SCHEDULER.lock().thread(index).body.take();
@@ -224,7 +225,11 @@ fn switch(_masked: &InterruptsMasked) {
     // SAFETY: `next` isn't running, so its context is the one that it was suspended or made with; `from` points into a
     // boxed thread, which is dropped only once it has finished. The caller has masked interrupts.
     unsafe { context::switch(from, to) };
-    // Another thread now: nobody is on the stack any more of the one that was just left.
+    bury();
+}
+
+/// After a switch: drops the thread that was just left, if it has finished. Nobody is on its stack any more.
+fn bury() {
     let mut scheduler = SCHEDULER.lock();
     let finished = scheduler.finished.take().and_then(|index| scheduler.threads.get_mut(index)?.take());
     drop(scheduler);

@@ -53,7 +53,7 @@ impl Class {
         // A multiple of the alignment gets a class whose pieces have at least that alignment: one between two powers of
         // two is a multiple of half the smaller one, and no multiple of that one itself rounds up to it.
         let size = (layout.size() + layout.align() - 1) & !(layout.align() - 1);
-        CLASS_OF.get(size.div_ceil(STEP)).copied()
+        CLASS_OF.get(size.wrapping_add(STEP - 1) / STEP).copied()
     }
 
     /// Its place among all.
@@ -72,22 +72,6 @@ impl Class {
     pub fn piece_at(self, offset: usize) -> usize {
         debug_assert!(offset < SLAB);
         (offset * RECIPROCALS[self.index()] as usize) >> SHIFT
-    }
-
-    /// How many pieces a processor keeps at most.
-    #[inline]
-    pub fn most_kept(self) -> usize {
-        static MOST: [u8; CLASSES] = {
-            let mut table = [0; CLASSES];
-            let mut class = 0;
-            while class < CLASSES {
-                let most = crate::magazine::BYTES / SIZES[class];
-                table[class] = if most < crate::magazine::PIECES { most } else { crate::magazine::PIECES } as u8;
-                class += 1;
-            }
-            table
-        };
-        usize::from(MOST[self.index()])
     }
 }
 

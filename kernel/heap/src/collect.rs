@@ -30,7 +30,7 @@ pub unsafe trait Roots {
 pub struct Collected {
     /// What nothing could reach any more: it was freed.
     pub freed: Holding,
-    /// What somebody has: it is the kernel's now.
+    /// What somebody has, or seems to.
     pub kept: Holding,
 }
 
@@ -103,7 +103,7 @@ impl Search<'_> {
                 // SAFETY: records stay as long as the search does.
                 let owner = unsafe { &mut (*run.as_ptr()).owner };
                 if *owner == self.dead {
-                    *owner = if self.wait(block.start, block.size) { Owner::KERNEL } else { Owner::REACHED };
+                    *owner = if self.wait(block.start, block.size) { Owner::SCANNED } else { Owner::REACHED };
                     self.count_kept(block.size);
                 }
             }
@@ -118,7 +118,7 @@ impl Search<'_> {
                 // SAFETY: the slab has that piece.
                 let (tag, piece) = unsafe { (Slab::tag(slab, index), Slab::piece(slab, index)) };
                 if tag.load(Ordering::Relaxed) == self.dead.0 {
-                    let owner = if self.wait(piece, class.size()) { Owner::KERNEL } else { Owner::REACHED };
+                    let owner = if self.wait(piece, class.size()) { Owner::SCANNED } else { Owner::REACHED };
                     tag.store(owner.0, Ordering::Relaxed);
                     self.count_kept(class.size());
                 }
@@ -145,7 +145,8 @@ impl Search<'_> {
 
 impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
     /// Frees all that was allocated on behalf of `dead` and that nothing can reach any more: neither `roots`, nor what
-    /// others hold. What can be reached is the kernel's from now on. None when there is no memory for the search, which
+    /// others hold. What can be reached stays the dead owner's, so that another search may find it to be garbage: what
+    /// keeps it may be gone by then, or have been no address at all. None when there is no memory for the search, which
     /// takes 32 bytes for each slab and each run of pages that the dead owner has a part of; then nothing has happened.
     ///
     /// # Safety
@@ -216,7 +217,7 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
         });
     }
 
-    /// Looks into all pieces whose owners are meant. Those that were reached before are the kernel's after that.
+    /// Looks into all pieces whose owners are meant.
     ///
     /// # Safety
     /// As for [`collect`](Self::collect).
@@ -234,7 +235,7 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
                 let owner = Owner(tag.load(Ordering::Relaxed));
                 if is_meant(owner) {
                     if owner == Owner::REACHED {
-                        tag.store(Owner::KERNEL.0, Ordering::Relaxed);
+                        tag.store(Owner::SCANNED.0, Ordering::Relaxed);
                     }
                     scan(search, piece, size);
                 }
@@ -248,14 +249,15 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
             };
             if is_meant(*owner) {
                 if *owner == Owner::REACHED {
-                    *owner = Owner::KERNEL;
+                    *owner = Owner::SCANNED;
                 }
                 scan(search, start, size);
             }
         });
     }
 
-    /// Frees what still has its tag, and charges the rest to the kernel.
+    /// Frees what still has the dead owner's tag, and gives it back to what was reached. Slabs are the kernel's from now on:
+    /// others have pieces of them.
     fn sweep(&self, blocks: &[Block], dead: Owner) -> Holding {
         let mut freed = Holding::default();
         // Slabs first: to free a run ends its record, and that may end the record's slab.
@@ -264,13 +266,17 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
         }
         for (block, run) in blocks.iter().filter_map(|block| Some((block, block.run?))) {
             // SAFETY: records stay as long as their pages do.
-            if unsafe { (*run.as_ptr()).owner } == dead {
-                freed.objects += 1;
-                freed.bytes += block.size;
-                // SAFETY: nothing refers to these pages any more.
-                unsafe { self.free_run(block.start) };
-            } else {
-                self.platform.charge_pages(block.size / PAGE, dead, Owner::KERNEL);
+            let owner = unsafe { &mut (*run.as_ptr()).owner };
+            if *owner != dead {
+                *owner = dead;
+                continue;
+            }
+            freed.objects += 1;
+            freed.bytes += block.size;
+            // SAFETY: nothing refers to these pages any more.
+            unsafe {
+                block.start.write_bytes(0, block.size);
+                self.free_run(block.start);
             }
         }
         freed
@@ -285,23 +291,35 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
             self.platform.charge_pages(SLAB / PAGE, dead, Owner::KERNEL);
         }
         let mut slabs = self.shelves[class.index()].0.lock();
-        // SAFETY: while a piece is tagged, it is out, and so the slab there; it has that piece.
-        let is_garbage = |index: &usize| unsafe { Slab::tag(slab, *index) }.load(Ordering::Relaxed) == dead.0;
-        let garbage = used.clone().filter(is_garbage).count();
+        // The slab ends with the last piece that is put back, if no other is out: garbage has to be counted first.
+        let mut garbage = 0;
+        let tags = used.clone().map(|index| {
+            // SAFETY: the slab is there, and has that piece.
+            unsafe { Slab::tag(slab, index) }
+        });
+        tags.for_each(|tag| match Owner(tag.load(Ordering::Relaxed)) {
+            owner if owner == dead => {
+                tag.store(Owner::REACHED.0, Ordering::Relaxed);
+                garbage += 1;
+            }
+            Owner::SCANNED => tag.store(dead.0, Ordering::Relaxed),
+            _ => {}
+        });
         freed.objects += garbage;
         freed.bytes += garbage * class.size();
-        let mut left = garbage;
         for index in used {
-            // The slab ends with the last piece that is put back, if nothing else in it is out.
-            if left == 0 {
+            if garbage == 0 {
                 break;
             }
-            if is_garbage(&index) {
-                left -= 1;
-                // SAFETY: as above; nothing refers to the piece any more.
-                unsafe {
-                    Slab::tag(slab, index).store(Owner::FREE.0, Ordering::Relaxed);
+            // SAFETY: as long as garbage is out, the slab is there; it has that piece, and nothing refers to garbage. Zeros,
+            // so that whoever gets the piece next doesn't seem to refer to anything.
+            unsafe {
+                let tag = Slab::tag(slab, index);
+                if tag.load(Ordering::Relaxed) == Owner::REACHED.0 {
+                    tag.store(Owner::FREE.0, Ordering::Relaxed);
+                    Slab::piece(slab, index).write_bytes(0, class.size());
                     self.put(&mut slabs, Slab::piece(slab, index));
+                    garbage -= 1;
                 }
             }
         }

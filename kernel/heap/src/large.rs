@@ -38,6 +38,8 @@ impl Runs {
 }
 
 impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
+    #[cold]
+    #[inline(never)]
     pub(crate) fn allocate_run(&self, layout: Layout, owner: Owner) -> Option<NonNull<u8>> {
         let run = self.allocate(Layout::new::<Run>(), Owner::HEAP)?.cast::<Run>();
         let pages = layout.size().div_ceil(PAGE);
@@ -59,6 +61,8 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
     ///
     /// # Safety
     /// Nothing may refer to them any more.
+    #[cold]
+    #[inline(never)]
     pub(crate) unsafe fn free_run(&self, start: NonNull<u8>) {
         let found = self.platform.masked(|_| {
             let mut list = self.runs.list(start).lock();

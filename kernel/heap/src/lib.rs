@@ -43,11 +43,13 @@ impl Owner {
     /// The kernel.
     pub const KERNEL: Self = Self(0);
     /// The last number that an owner has; those beyond share it.
-    const LAST: u16 = u16::MAX - 3;
+    const LAST: u16 = u16::MAX - 4;
     /// The heap's own records.
-    const HEAP: Self = Self(u16::MAX - 2);
+    const HEAP: Self = Self(u16::MAX - 3);
     /// Reached by the collector, which has yet to look into it.
-    const REACHED: Self = Self(u16::MAX - 1);
+    const REACHED: Self = Self(u16::MAX - 2);
+    /// Reached by the collector, which has looked into it or is about to.
+    const SCANNED: Self = Self(u16::MAX - 1);
     /// Nobody.
     const FREE: Self = Self(u16::MAX);
 
@@ -160,14 +162,9 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
     #[inline]
     pub fn allocate(&self, layout: Layout, owner: Owner) -> Option<NonNull<u8>> {
         let Some(class) = Class::of(layout) else { return self.allocate_run(layout, owner) };
-        let piece = self.platform.masked(|processor| {
-            // SAFETY: nothing else runs on this processor.
-            let magazines = unsafe { self.magazines_of(processor) };
-            match magazines.and_then(|magazines| magazines.pop(class)) {
-                Some(piece) => Some(piece),
-                None => self.refill(processor, class, owner),
-            }
-        })?;
+        // SAFETY: nothing else runs on this processor.
+        let kept = self.platform.masked(|processor| unsafe { self.magazines_of(processor) }?.pop(class));
+        let Some(piece) = kept else { return self.refill(class, owner) };
         // SAFETY: the piece was taken from a slab of that class.
         unsafe { Slab::tag_of(piece, class) }.store(owner.0, Ordering::Relaxed);
         Some(piece)
@@ -190,13 +187,13 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
             return;
         }
         tag.store(Owner::FREE.0, Ordering::Relaxed);
-        self.platform.masked(|processor| {
+        let is_kept = self.platform.masked(|processor| {
             // SAFETY: nothing else runs on this processor.
-            let magazines = unsafe { self.magazines_of(processor) };
-            if !magazines.is_some_and(|magazines| magazines.push(class, start)) {
-                self.put_away(processor, class, start);
-            }
+            unsafe { self.magazines_of(processor) }.is_some_and(|magazines| magazines.push(class, start))
         });
+        if !is_kept {
+            self.put_away(class, start);
+        }
     }
 
     /// Whether what was allocated with one layout can stay where it is with another of the same alignment.
@@ -235,35 +232,44 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
         unsafe { self.magazines_of(processor) }
     }
 
-    /// Fills half of an empty magazine; returns a piece more.
+    /// Fills half of an empty magazine, and allocates a piece more.
     #[cold]
-    fn refill(&self, processor: usize, class: Class, owner: Owner) -> Option<NonNull<u8>> {
-        let mut slabs = self.shelves[class.index()].0.lock();
-        let piece = self.take(&mut slabs, class, Some(owner))?;
-        // SAFETY: only called with everything else on this processor masked.
-        if let Some(magazines) = unsafe { self.make_magazines(processor) } {
-            for _ in 0..class.most_kept() / 2 {
-                let Some(piece) = self.take(&mut slabs, class, None) else { break };
-                magazines.push(class, piece);
+    #[inline(never)]
+    fn refill(&self, class: Class, owner: Owner) -> Option<NonNull<u8>> {
+        let piece = self.platform.masked(|processor| {
+            let mut slabs = self.shelves[class.index()].0.lock();
+            let piece = self.take(&mut slabs, class, Some(owner))?;
+            // SAFETY: nothing else runs on this processor.
+            if let Some(magazines) = unsafe { self.make_magazines(processor) } {
+                for _ in 0..magazines.batch(class) {
+                    let Some(piece) = self.take(&mut slabs, class, None) else { break };
+                    magazines.push(class, piece);
+                }
             }
-        }
+            Some(piece)
+        })?;
+        // SAFETY: the piece was taken from a slab of that class.
+        unsafe { Slab::tag_of(piece, class) }.store(owner.0, Ordering::Relaxed);
         Some(piece)
     }
 
     /// Puts a piece away that has no place in the magazine, and half of the magazine with it.
     #[cold]
-    fn put_away(&self, processor: usize, class: Class, piece: NonNull<u8>) {
-        let mut slabs = self.shelves[class.index()].0.lock();
-        // SAFETY: only called with everything else on this processor masked.
-        if let Some(magazines) = unsafe { self.make_magazines(processor) } {
-            // SAFETY: what is in a magazine of this class was taken out of a slab of the class.
-            magazines.halve(class, |piece| unsafe { self.put(&mut slabs, piece) });
-            if magazines.push(class, piece) {
-                return;
+    #[inline(never)]
+    fn put_away(&self, class: Class, piece: NonNull<u8>) {
+        self.platform.masked(|processor| {
+            let mut slabs = self.shelves[class.index()].0.lock();
+            // SAFETY: nothing else runs on this processor.
+            if let Some(magazines) = unsafe { self.make_magazines(processor) } {
+                // SAFETY: what is in a magazine of this class was taken out of a slab of the class.
+                magazines.halve(class, |piece| unsafe { self.put(&mut slabs, piece) });
+                if magazines.push(class, piece) {
+                    return;
+                }
             }
-        }
-        // SAFETY: as above.
-        unsafe { self.put(&mut slabs, piece) }
+            // SAFETY: as above.
+            unsafe { self.put(&mut slabs, piece) }
+        });
     }
 
     /// Takes a piece out of a slab; when all are full, out of a new one that is charged to `owner`, if there is one.

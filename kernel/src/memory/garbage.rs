@@ -20,8 +20,8 @@ unsafe impl Roots for Places {
     }
 }
 
-/// Frees all that was allocated on behalf of `dead` and that nothing refers to any more. What something refers to is the
-/// kernel's from now on. None when there is no memory for that; then nothing has happened.
+/// Frees all that was allocated on behalf of `dead` and that nothing refers to any more. What something refers to
+/// stays the provider's. None when there is no memory for that; then nothing has happened.
 ///
 /// # Safety
 /// No other processor may run meanwhile. What `dead` ran must be gone: its objects, threads, interrupt handlers.

@@ -15,7 +15,7 @@ use heap::{CLASSES, ClassStatistics, Collected, Heap, Holding, Owner, PAGE, Plat
 /// What the heap has before there is an allocator of frames: a part of the image.
 pub const EARLY: usize = 256 << 10;
 
-#[repr(align(262144))]
+#[repr(align(65536))]
 struct Early(UnsafeCell<[u8; EARLY]>);
 
 // SAFETY: only `initialise` touches it, once, and hands it to an allocator, which is behind a lock.
@@ -95,12 +95,12 @@ static HEAP: KernelHeap = KernelHeap(Heap::new(Pages));
 
 // SAFETY: the heap hands out each byte once and with the alignment asked for, and doesn't unwind.
 unsafe impl GlobalAlloc for KernelHeap {
-    #[inline]
+    #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.0.allocate(layout, owner()).map_or(null_mut(), NonNull::as_ptr)
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
         // SAFETY: `alloc` returned it for that layout, so it isn't null; the caller is done with it.
         unsafe { self.0.free(NonNull::new_unchecked(start), layout) }

@@ -66,7 +66,7 @@ pub fn image_data() -> [Range<usize>; 2] {
 
 /// What the heap calls a provider.
 pub fn owner_of(provider: ProviderId) -> Owner {
-    Owner::new(provider.raw().saturating_add(1))
+    Owner::new(provider.raw().wrapping_add(1))
 }
 
 /// On whose behalf memory is allocated now.

@@ -1,5 +1,6 @@
 //! The commands: one table, and what all of them share.
 
+mod memory;
 mod modules;
 mod network;
 mod system;
@@ -37,7 +38,7 @@ impl From<Error> for Failure {
 const COMMANDS: &[Command] = &[
     Command { name: "date", arguments: "", summary: "show the date and time in UTC", run: system::date },
     Command { name: "dmesg", arguments: "", summary: "show the kernel's log", run: system::dmesg },
-    Command { name: "free", arguments: "", summary: "show how the memory is used, in KiB", run: system::free },
+    Command { name: "free", arguments: "[-m]", summary: "show how the memory is used, in KiB; -m: and what each module has of it", run: memory::free },
     Command { name: "help", arguments: "", summary: "show this list", run: help },
     Command { name: "insmod", arguments: "MODULE [NAME=VALUE...]", summary: "load a module with parameters and bind its devices", run: modules::insmod },
     Command { name: "ip", arguments: "[addr]", summary: "show the network interfaces and their addresses", run: network::ip },
@@ -48,6 +49,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "poweroff", arguments: "", summary: "switch the machine off", run: system::poweroff },
     Command { name: "reboot", arguments: "", summary: "reset the machine", run: system::reboot },
     Command { name: "rmmod", arguments: "[--force] MODULE", summary: "unload a module; --force: and what can't do without it", run: modules::rmmod },
+    Command { name: "slabtop", arguments: "", summary: "show how the heap is used by pieces of each size", run: memory::slabtop },
     Command { name: "uptime", arguments: "", summary: "show the time since reset", run: system::uptime },
 ];
 

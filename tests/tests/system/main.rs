@@ -6,6 +6,7 @@ mod bad_trees;
 mod boot;
 mod fatal;
 mod libraries;
+mod memory;
 mod modules;
 mod network;
 mod outside;

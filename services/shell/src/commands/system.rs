@@ -1,7 +1,6 @@
 //! Commands about the machine as a whole.
 
 use super::Failure;
-use crate::table::{Column, Table};
 use crate::terminal::Terminal;
 use abi::prelude::*;
 use abi::{registry, system};
@@ -13,24 +12,6 @@ pub fn dmesg(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure
         let separator = if record.source.is_empty() { "" } else { ": " };
         writeln!(terminal, "[{seconds:5}.{microseconds:06}] {}{separator}{}", record.source, record.text);
     }
-    Ok(())
-}
-
-pub fn free(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
-    let memory = system::memory();
-    let kibibytes = |bytes: u64| (bytes / 1024).to_string();
-    let columns = [Column::Left(""), Column::Right("total"), Column::Right("used"), Column::Right("free")];
-    let mut table = Table::new(columns);
-    let mut row = |name: &str, total: u64, used: u64| {
-        table.row([name.into(), kibibytes(total), kibibytes(used), kibibytes(total.saturating_sub(used))]);
-    };
-    row("Mem:", memory.total, memory.total.saturating_sub(memory.free));
-    row("Reserved:", memory.reserved, memory.reserved);
-    row("Kernel:", memory.kernel, memory.kernel);
-    row("Heap:", memory.heap, memory.heap_used);
-    row("Modules:", memory.modules, memory.modules);
-    row("DMA:", memory.dma, memory.dma);
-    write!(terminal, "{table}");
     Ok(())
 }
 
