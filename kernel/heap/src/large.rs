@@ -33,7 +33,7 @@ impl Runs {
 
     fn list(&self, start: NonNull<u8>) -> &SpinMutex<*mut Run> {
         let page = start.addr().get() / PAGE;
-        &self.0[(page ^ page / LISTS) % LISTS]
+        &self.0[(page ^ (page / LISTS)) % LISTS]
     }
 }
 

@@ -1,4 +1,5 @@
 //! The collector, against a model that knows the graph.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

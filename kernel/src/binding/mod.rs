@@ -206,7 +206,6 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
         Err(error) => {
             thread::stop_all(provider);
             resources::release_all(provider);
-            resources::collect_garbage(provider);
             match error {
                 Error::Absent => DeviceState::Empty,
                 Error::Deferred(what) => DeviceState::Deferred(what),

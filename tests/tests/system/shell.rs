@@ -16,7 +16,7 @@ fn commands() {
     for command in [
         "date",
         "dmesg",
-        "free",
+        "free [-m]",
         "help",
         "insmod MODULE [NAME=VALUE...]",
         "ip",
@@ -27,6 +27,7 @@ fn commands() {
         "poweroff",
         "reboot",
         "rmmod [--force] MODULE",
+        "slabtop",
         "uptime",
     ] {
         machine.expect(&help, &format!("\n{command} "));
@@ -98,7 +99,7 @@ fn mistakes() {
         ("lsmod -a", "usage: lsmod"),
         ("lsdev 1", "usage: lsdev"),
         ("dmesg -c", "usage: dmesg"),
-        ("free -m", "usage: free"),
+        ("free -k", "usage: free [-m]"),
         ("ip link up", "usage: ip [addr]"),
         ("reboot now", "usage: reboot"),
         ("poweroff now", "usage: poweroff"),
