@@ -1,5 +1,5 @@
 //! Allocating and freeing, against a model that remembers every allocation.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

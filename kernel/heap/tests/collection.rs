@@ -1,5 +1,5 @@
 //! The collector, against a model that knows the graph.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

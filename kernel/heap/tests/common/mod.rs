@@ -1,6 +1,6 @@
 //! What the tests share: a platform of threads instead of processors, and random numbers.
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use heap::{Heap, Owner, PAGE, Platform};
 use std::alloc::{Layout, alloc_zeroed, dealloc};

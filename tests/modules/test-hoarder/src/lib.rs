@@ -21,7 +21,7 @@ abi::service!(
 type Piece = [u8; 1000];
 
 /// Outlives the service, but not the module.
-static KEPT: Lock<Vec<Box<Piece>>> = Lock::new(Vec::new());
+static KEPT: Lock<Vec<Option<Box<Piece>>>> = Lock::new(Vec::new());
 
 struct TestHoarder;
 
@@ -33,7 +33,7 @@ impl Service for TestHoarder {
             "threads" => threads()?,
             "keep" => thread::spawn("test-hoarder", keep)?,
             "leak" => leak(),
-            "statics" => (0..parameters::count()).for_each(|_| KEPT.lock().push(Box::new([1; _]))),
+            "statics" => (0..parameters::count()).for_each(|_| KEPT.lock().push(Some(Box::new([1; _])))),
             "price" => price(),
             other => return Err(Error::Invalid(format!("mode={other}?"))),
         }
