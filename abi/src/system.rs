@@ -150,7 +150,7 @@ pub struct MemoryHolder {
     /// What these take.
     pub heap: u64,
     /// What it has set aside for devices.
-    pub dma: u64,
+    pub device_memory: u64,
     /// Whole pages that were taken on its behalf: for the heap, for stacks, for devices.
     pub taken: u64,
     /// What the module is mapped in.

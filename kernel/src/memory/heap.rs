@@ -12,8 +12,9 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use heap::{CLASSES, ClassStatistics, Collected, Heap, Holding, Owner, PAGE, Platform, Roots};
 
-/// What the heap has before there is an allocator of frames: a part of the image.
-pub const EARLY: usize = 256 << 10;
+/// What the heap has before there is an allocator of frames: a part of the image. A slab of each size, and the page tables
+/// of a machine whose memory is in many pieces.
+pub const EARLY: usize = 512 << 10;
 
 #[repr(align(65536))]
 struct Early(UnsafeCell<[u8; EARLY]>);
@@ -56,13 +57,14 @@ fn early_layout(pages: usize, alignment: usize) -> Option<Layout> {
 // allocate.
 unsafe impl Platform for Pages {
     fn allocate_pages(&self, pages: usize, alignment: usize, owner: Owner) -> Option<NonNull<u8>> {
-        if let Some(start) = frames::allocate(pages, alignment, owner) {
-            TAKEN.fetch_add(pages * PAGE, Ordering::Relaxed);
+        // The early memory is the kernel's: all there is before there are frames, and no worse than those later.
+        let early = early_layout(pages, alignment).filter(|_| owner == Owner::KERNEL);
+        if let Some(start) = early.and_then(|layout| EARLY_PAGES.lock().alloc(layout).ok()) {
             return Some(start);
         }
-        // While there are no frames yet, or none any more, the early memory has to do.
-        let layout = early_layout(pages, alignment).filter(|_| owner == Owner::KERNEL)?;
-        EARLY_PAGES.lock().alloc(layout).ok()
+        let start = frames::allocate(pages, alignment, owner)?;
+        TAKEN.fetch_add(pages * PAGE, Ordering::Relaxed);
+        Some(start)
     }
 
     unsafe fn free_pages(&self, start: NonNull<u8>, pages: usize, owner: Owner) {

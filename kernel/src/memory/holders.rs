@@ -32,7 +32,7 @@ pub fn holders() -> Vec<MemoryHolder> {
         if let Some(holder) = holders.get_mut(index) {
             holder.objects += holding.objects as u64;
             holder.heap += holding.bytes as u64;
-            holder.dma += dma as u64;
+            holder.device_memory += dma as u64;
             holder.taken += frames::charged(owner) as u64;
         }
     };
@@ -45,7 +45,7 @@ pub fn holders() -> Vec<MemoryHolder> {
     for holder in &mut holders {
         holder.image = sizes.iter().find(|module| module.name == holder.name).map_or(0, |module| module.size as u64);
     }
-    holders.retain(|holder| holder.heap + holder.dma + holder.taken + holder.image > 0);
+    holders.retain(|holder| holder.heap + holder.device_memory + holder.taken + holder.image > 0);
     holders.sort_by_key(|holder| core::cmp::Reverse(holder.taken + holder.image));
     holders
 }

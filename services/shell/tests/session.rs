@@ -288,11 +288,11 @@ DMA:          256   256       0
 fn who_has_the_memory() {
     let (_session, screen) = shell(|| {
         let mut machine = machine();
-        let holder = |name: &str, objects, heap, dma, taken, image| MemoryHolder {
+        let holder = |name: &str, objects, heap, device_memory, taken, image| MemoryHolder {
             name: name.into(),
             objects,
             heap,
-            dma,
+            device_memory,
             taken,
             image,
         };

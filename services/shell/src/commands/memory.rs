@@ -43,7 +43,7 @@ fn holders(terminal: &mut Terminal) {
     let [objects, heap, dma, pages, image] = numbers;
     let mut table = Table::new([Column::Left("Module"), objects, heap, dma, pages, image]);
     for holder in system::memory_holders() {
-        let [heap, dma, pages, image] = [holder.heap, holder.dma, holder.taken, holder.image].map(kibibytes);
+        let [heap, dma, pages, image] = [holder.heap, holder.device_memory, holder.taken, holder.image].map(kibibytes);
         table.row([holder.name, holder.objects.to_string(), heap, dma, pages, image]);
     }
     write!(terminal, "{table}");
