@@ -9,7 +9,7 @@ use crate::event::{Signal, Wake};
 use crate::registry::ProviderId;
 use crate::running::{Block, Publication};
 use crate::system::{
-    Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus,
+    Assignment, Dependents, DeviceStatus, HeapClass, InterruptStatus, LogRecord, MemoryHolder, MemoryStatus, ModuleStatus, ThreadStatus,
     TraceKind, TraceRecords, TraceStatus,
 };
 use crate::thread::Priority;
@@ -84,7 +84,7 @@ pub mod exports {
     pub use crate::registry::ProviderId;
     pub use crate::running::{Block, Publication};
     pub use crate::system::{
-        Assignment, Dependents, DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus,
+        Assignment, Dependents, DeviceStatus, HeapClass, InterruptStatus, LogRecord, MemoryHolder, MemoryStatus, ModuleStatus, ThreadStatus,
         TraceKind, TraceRecords, TraceStatus,
     };
     pub use crate::thread::Priority;
@@ -181,4 +181,8 @@ kernel_functions! { $
     [safe] fn system_trace_status = lockstep_system_trace_status() -> TraceStatus;
     /// See [`system::trace_records`](crate::system::trace_records).
     [safe] fn system_trace_records = lockstep_system_trace_records(positions: &[u64], most: usize) -> TraceRecords;
+    /// See [`system::memory_holders`](crate::system::memory_holders).
+    [safe] fn system_memory_holders = lockstep_system_memory_holders() -> Vec<MemoryHolder>;
+    /// See [`system::heap_classes`](crate::system::heap_classes).
+    [safe] fn system_heap_classes = lockstep_system_heap_classes() -> Vec<HeapClass>;
 }

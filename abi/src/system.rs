@@ -188,6 +188,40 @@ pub struct InterruptStatus {
     pub device: Option<ProviderId>,
 }
 
+/// What the kernel or a module holds of the memory, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryHolder {
+    /// `kernel`, or the module's name; the provider's where no module drives it.
+    pub name: String,
+    /// Allocations on the heap.
+    pub objects: u64,
+    /// What these take.
+    pub heap: u64,
+    /// What it has set aside for devices.
+    pub device_memory: u64,
+    /// Whole pages that were taken on its behalf: for the heap, for stacks, for devices.
+    pub taken: u64,
+    /// What the module is mapped in.
+    pub image: u64,
+}
+
+/// How the heap's pieces of one size are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapClass {
+    /// Bytes in a piece.
+    pub size: u64,
+    /// Slabs: runs of pages that hold pieces of this size.
+    pub slabs: u64,
+    /// Bytes in these.
+    pub bytes: u64,
+    /// Pieces that they have room for.
+    pub capacity: u64,
+    /// Pieces that are allocated.
+    pub used: u64,
+    /// Pieces that processors keep at hand.
+    pub kept: u64,
+}
+
 /// A line of the kernel's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRecord {
@@ -406,4 +440,14 @@ pub fn trace_status() -> TraceStatus {
 /// Names are those at the time of the call: a thread that has ended has none any more.
 pub fn trace_records(positions: &[u64], most: usize) -> TraceRecords {
     kernel::system_trace_records(positions, most)
+}
+
+/// What the kernel and each module hold of the memory, the largest first.
+pub fn memory_holders() -> Vec<MemoryHolder> {
+    kernel::system_memory_holders()
+}
+
+/// How the heap's pieces of each size are used, the smallest first. Larger allocations are whole pages.
+pub fn heap_classes() -> Vec<HeapClass> {
+    kernel::system_heap_classes()
 }

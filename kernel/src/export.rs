@@ -173,4 +173,12 @@ unsafe impl Kernel for Exports {
     unsafe fn system_trace_records(positions: &[u64], most: usize) -> TraceRecords {
         trace::records(positions, most)
     }
+
+    unsafe fn system_memory_holders() -> Vec<MemoryHolder> {
+        memory::holders()
+    }
+
+    unsafe fn system_heap_classes() -> Vec<HeapClass> {
+        memory::heap_classes()
+    }
 }

@@ -121,8 +121,10 @@ fn start(tree: Tree<'static>, handover: &Handover) {
     if modules::status().is_empty() && !machine.modules().is_empty() {
         error!("no module of the initramfs could be loaded: was it built together with this kernel?");
     }
-    // This thread is the most urgent: what services have to say comes after it.
+    // This thread is the most urgent, and so far threads run on this processor alone: what services have to say comes
+    // after it.
     announce();
+    thread::schedule::spread();
     // The console belongs to people now; what they should know at once still comes through.
     if machine.argument("log").is_none() {
         log::set_shown(LevelFilter::Warn);

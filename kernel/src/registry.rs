@@ -171,6 +171,11 @@ pub fn name(id: ProviderId) -> String {
     REGISTRY.lock().get(id).map_or_else(String::new, |provider| provider.name.clone())
 }
 
+/// As [`name`], for those who may hold the registry's lock; none then.
+pub fn try_name(id: ProviderId) -> Option<String> {
+    Some(REGISTRY.try_lock()?.get(id)?.name.clone())
+}
+
 /// What a provider stands for.
 pub fn kind(id: ProviderId) -> Option<Kind> {
     REGISTRY.lock().get(id).map(|provider| provider.kind.clone())
@@ -203,6 +208,12 @@ pub fn of_module(module: &str) -> Vec<ProviderId> {
         .filter(|(_, provider)| provider.object.is_some() && provider.module.as_deref() == Some(module))
         .map(|(id, _)| id)
         .collect()
+}
+
+/// All providers that a module drives or was the last to.
+pub fn last_of_module(module: &str) -> Vec<ProviderId> {
+    let registry = REGISTRY.lock();
+    registry.ids().filter(|(_, provider)| provider.module.as_deref() == Some(module)).map(|(id, _)| id).collect()
 }
 
 /// The module that drives a provider, or last tried to.

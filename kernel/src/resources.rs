@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr::NonNull;
 use devicetree::Node;
+use heap::{Collected, Holding};
 
 struct Mapping {
     identifier: u64,
@@ -162,7 +163,7 @@ pub fn allocate_dma(owner: ProviderId, size: usize, alignment: usize) -> Result<
     }
     // Small pieces are aligned to their size.
     let size = if size < layout::PAGE_SIZE { size.max(alignment) } else { size };
-    let start = dma::allocate(size, alignment).ok_or(Error::OutOfMemory(size))?;
+    let start = dma::allocate(size, alignment, memory::owner_of(owner)).ok_or(Error::OutOfMemory(size))?;
     let physical = layout::physical(start.as_ptr() as usize) as u64;
     let windows = with_node(owner, "DMA window", 0, |node| node.dma_windows().map_err(tree_error));
     let address = windows.and_then(|windows| {
@@ -183,7 +184,7 @@ pub fn allocate_dma(owner: ProviderId, size: usize, alignment: usize) -> Result<
         }
         Err(error) => {
             // SAFETY: just allocated, with this size and alignment, and not used.
-            unsafe { dma::free(start, size) };
+            unsafe { dma::free(start, size, memory::owner_of(owner)) };
             Err(error)
         }
     }
@@ -222,10 +223,28 @@ pub fn release_all(owner: ProviderId) {
 pub unsafe fn free_dma(start: NonNull<u8>, size: usize) {
     let mut ledger = LEDGER.lock();
     // What was allocated last is usually freed first.
-    if let Some(index) = ledger.dma.iter().rposition(|memory| memory.start == start.as_ptr() as usize) {
-        ledger.dma.swap_remove(index);
-    }
+    let index = ledger.dma.iter().rposition(|memory| memory.start == start.as_ptr() as usize);
+    let Some(memory) = index.map(|index| ledger.dma.swap_remove(index)) else { return };
     drop(ledger);
-    // SAFETY: the caller's obligation.
-    unsafe { dma::free(start, size) }
+    // SAFETY: the caller's obligation; the ledger knows who asked for it.
+    unsafe { dma::free(start, size, memory::owner_of(memory.owner)) }
+}
+
+/// Bytes of DMA memory that a provider has.
+pub fn dma_of(owner: ProviderId) -> usize {
+    LEDGER.lock().dma.iter().filter(|memory| memory.owner == owner).map(|memory| memory.size).sum()
+}
+
+/// Takes back what a provider has left on the heap, once its object and its threads are gone, and its module as far as it
+/// goes; says so if that is anything.
+pub fn collect_garbage(owner: ProviderId) {
+    // SAFETY: the caller has ended what the provider ran.
+    match unsafe { memory::garbage::collect(owner) } {
+        Some(Collected { freed: Holding { objects: 0, .. }, .. }) => {}
+        Some(Collected { freed: Holding { objects, bytes }, .. }) => log::warn!(
+            "{}: its module left {objects} allocations, {bytes} bytes, behind; they are taken back",
+            registry::name(owner)
+        ),
+        None => log::warn!("{}: there is no memory to look for what its module left behind", registry::name(owner)),
+    }
 }

@@ -273,6 +273,7 @@ fn start_service(machine: &'static Machine, name: &str, before: usize) -> Result
             thread::stop_all(provider);
             resources::release_all(provider);
             modules::unload_latest(before);
+            resources::collect_garbage(provider);
             Err(Error::Invalid(format!("service {name}: {error}")))
         }
     }

@@ -117,6 +117,8 @@ pub fn perform(step: Step, ending: Ending) -> Result<()> {
         Step::Unload(name) => {
             thread::stop_module(&name);
             modules::unload(&name);
+            // Only now are the module's variables gone.
+            registry::last_of_module(&name).into_iter().for_each(resources::collect_garbage);
         }
     }
     Ok(())

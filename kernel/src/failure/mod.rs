@@ -11,7 +11,10 @@ mod place;
 mod record;
 mod unwinding;
 
-use core::fmt;
+use crate::memory::layout::PAGE_SIZE;
+use crate::memory::reserve;
+use crate::{log, memory, processor};
+use core::fmt::{self, Write};
 use core::mem::ManuallyDrop;
 use core::panic::PanicInfo;
 use record::Note;
@@ -90,6 +93,7 @@ pub fn catch<R, F: FnOnce() -> R>(action: F) -> Result<R, Failure> {
 
 /// What `core::intrinsics::catch_unwind` has caught, from the pointer that it passes on. To be called once for each.
 pub fn caught(exception: *mut u8) -> Failure {
+    reserve::close();
     let mut note = Note::from_raw(exception);
     note.end();
     Failure(note)
@@ -105,6 +109,8 @@ const PANICKED: &str = "panicked";
 
 #[panic_handler]
 fn panicked(information: &PanicInfo<'_>) -> ! {
+    // What it takes to unwind a module that ran out of memory is there for that alone.
+    reserve::open();
     let message = information.message();
     let note = match information.location() {
         Some(location) => Note::new(format_args!("{PANICKED}: {message} ({}:{})", location.file(), location.line())),
@@ -116,7 +122,14 @@ fn panicked(information: &PanicInfo<'_>) -> ! {
 /// There is no memory for what was asked for, and who asked can't go on without.
 #[alloc_error_handler]
 fn out_of_memory(layout: core::alloc::Layout) -> ! {
-    panic!("there is no memory for {} bytes", layout.size())
+    static EXHAUSTED: &str = "lockstep: the memory is used up, what is kept for the kernel too\n";
+    if reserve::is_open() && layout.size() <= PAGE_SIZE {
+        // To tell of it takes memory.
+        let _ = log::Emergency.write_str(EXHAUSTED);
+        processor::halt();
+    }
+    reserve::open();
+    panic!("{}", memory::shortage(layout.size()))
 }
 
 /// What tables for unwinding name as the function to call for each frame. There is only one kind, and nobody calls it.

@@ -8,6 +8,7 @@ use buddy_system_allocator::Heap;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use heap::Owner;
 
 /// No piece shares a cache line with another: 64 bytes on the cores of interest.
 const CACHE_LINE: usize = 64;
@@ -29,8 +30,8 @@ fn small(size: usize) -> Option<Layout> {
     if rounded < PAGE_SIZE { Layout::from_size_align(rounded, rounded).ok() } else { None }
 }
 
-/// Allocates zeros.
-pub fn allocate(size: usize, alignment: usize) -> Option<NonNull<u8>> {
+/// Allocates zeros. Whole pages are charged to `owner`.
+pub fn allocate(size: usize, alignment: usize, owner: Owner) -> Option<NonNull<u8>> {
     // Freeing goes by the size alone, and a piece is aligned to its size.
     let start = match small(size).filter(|layout| alignment <= layout.align()) {
         Some(layout) => {
@@ -38,7 +39,8 @@ pub fn allocate(size: usize, alignment: usize) -> Option<NonNull<u8>> {
             match heap.alloc(layout) {
                 Ok(start) => start,
                 Err(()) => {
-                    let growth = frames::allocate(GROWTH / PAGE_SIZE, GROWTH)?.as_ptr() as usize;
+                    let growth = frames::allocate(GROWTH / PAGE_SIZE, GROWTH, owner)?.as_ptr() as usize;
+                    frames::charge(GROWTH / PAGE_SIZE, owner, Owner::KERNEL);
                     TAKEN.fetch_add(GROWTH, Ordering::Relaxed);
                     // SAFETY: these pages were just allocated for this heap, which keeps them for good.
                     unsafe { heap.add_to_heap(growth, growth + GROWTH) };
@@ -49,8 +51,9 @@ pub fn allocate(size: usize, alignment: usize) -> Option<NonNull<u8>> {
         None if small(size).is_some() => return None,
         None => {
             let pages = size.div_ceil(PAGE_SIZE);
+            let start = frames::allocate(pages, alignment, owner)?;
             TAKEN.fetch_add(pages * PAGE_SIZE, Ordering::Relaxed);
-            frames::allocate(pages, alignment)?
+            start
         }
     };
     // SAFETY: at least `size` bytes were just allocated; they are mapped writable.
@@ -61,8 +64,8 @@ pub fn allocate(size: usize, alignment: usize) -> Option<NonNull<u8>> {
 /// Frees what [`allocate`] allocated.
 ///
 /// # Safety
-/// `size` must be the one that was asked for, and nothing may refer to the memory any more.
-pub unsafe fn free(start: NonNull<u8>, size: usize) {
+/// `size` and `owner` must be those that were given, and nothing may refer to the memory any more.
+pub unsafe fn free(start: NonNull<u8>, size: usize, owner: Owner) {
     match small(size) {
         // SAFETY: memory of this size was allocated with this layout, and the caller is done with it.
         Some(layout) => unsafe { SMALL.lock().dealloc(start, layout) },
@@ -70,7 +73,7 @@ pub unsafe fn free(start: NonNull<u8>, size: usize) {
             let pages = size.div_ceil(PAGE_SIZE);
             TAKEN.fetch_sub(pages * PAGE_SIZE, Ordering::Relaxed);
             // SAFETY: memory of this size was allocated as this many pages, and the caller is done with it.
-            unsafe { frames::free(start, pages) }
+            unsafe { frames::free(start, pages, owner) }
         }
     }
 }

@@ -1,13 +1,51 @@
 //! Physical memory, in runs of pages that are contiguous. Addressed through the linear map.
+//!
+//! Each page that is in use is charged to somebody. Modules don't get the last of them: those are for the kernel, so that
+//! it can end a module that ran out of memory, and say so.
 
 use super::layout::PAGE_SIZE;
+use super::reserve;
 use abi::sync::Lock;
-use buddy_system_allocator::Heap;
+use buddy_system_allocator::Heap as Buddies;
 use core::alloc::Layout;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use heap::Owner;
+
+/// Bytes that only the kernel gets.
+const RESERVE: usize = 256 << 10;
+/// Bytes above the reserve that only those get who hold less than that, so that one who hoards doesn't starve the others.
+const MARGIN: usize = 1 << 20;
+
+/// For how many owners pages are counted. Those beyond are the last one.
+pub const OWNERS: usize = 1024;
 
 /// Free memory. Its lists live in the free pages themselves.
-static FREE: Lock<Heap<40>> = Lock::new(Heap::empty());
+static FREE: Lock<Buddies<40>> = Lock::new(Buddies::empty());
+
+/// How many pages are charged to each owner.
+static CHARGED: [AtomicUsize; OWNERS] = [const { AtomicUsize::new(0) }; OWNERS];
+
+fn account(owner: Owner) -> &'static AtomicUsize {
+    &CHARGED[owner.number().min(OWNERS - 1)]
+}
+
+/// Bytes in pages that are charged to an owner.
+pub fn charged(owner: Owner) -> usize {
+    account(owner).load(Ordering::Relaxed) * PAGE_SIZE
+}
+
+/// Charges pages to `to` that were charged to `from`.
+pub fn charge(pages: usize, from: Owner, to: Owner) {
+    account(from).fetch_sub(pages, Ordering::Relaxed);
+    account(to).fetch_add(pages, Ordering::Relaxed);
+}
+
+/// Who has most, apart from the kernel, and how many bytes that is.
+pub fn largest_holder() -> (Owner, usize) {
+    let owners = (1..OWNERS as u32).map(Owner::new);
+    owners.map(|owner| (owner, charged(owner))).max_by_key(|(_, bytes)| *bytes).unwrap_or((Owner::KERNEL, 0))
+}
 
 /// Gives a range of the linear map to the allocator.
 ///
@@ -20,39 +58,69 @@ pub unsafe fn add(start: usize, end: usize) {
 
 /// Bytes that are free.
 pub fn free_bytes() -> usize {
-    let heap = FREE.lock();
-    heap.stats_total_bytes() - heap.stats_alloc_actual()
+    unused(&FREE.lock())
+}
+
+fn unused(free: &Buddies<40>) -> usize {
+    free.stats_total_bytes() - free.stats_alloc_actual()
+}
+
+/// How much has to stay free of what an owner asks for.
+fn floor(owner: Owner) -> usize {
+    if owner == Owner::KERNEL || reserve::is_open() {
+        0
+    } else if charged(owner) < MARGIN {
+        RESERVE
+    } else {
+        RESERVE + MARGIN
+    }
 }
 
 fn layout(bytes: usize, alignment: usize) -> Option<Layout> {
     Layout::from_size_align(bytes, alignment.max(PAGE_SIZE)).ok()
 }
 
-/// Allocates contiguous pages, with any contents, aligned to `alignment` (a power of two).
-pub fn allocate(pages: usize, alignment: usize) -> Option<NonNull<u8>> {
+/// Allocates contiguous pages, with any contents, aligned to `alignment` (a power of two), and charges them to `owner`.
+pub fn allocate(pages: usize, alignment: usize, owner: Owner) -> Option<NonNull<u8>> {
     let bytes = pages.checked_mul(PAGE_SIZE).filter(|bytes| *bytes > 0)?;
     let rounded = bytes.checked_next_power_of_two()?.max(alignment);
-    let start = FREE.lock().alloc(layout(rounded, alignment)?).ok()?;
+    let layout = layout(rounded, alignment)?;
+    let mut free = FREE.lock();
+    // Who stays above the floor needs no look at it: only then is it worth the time.
+    let left = unused(&free).checked_sub(bytes)?;
+    if left < RESERVE + MARGIN && left < floor(owner) {
+        return None;
+    }
+    let start = free.alloc(layout).ok()?;
     // The allocator hands out powers of two: give back what lies beyond the end.
-    // SAFETY: these pages are part of what was just allocated, and `free` takes any run of pages.
-    unsafe { free(start.byte_add(bytes), (rounded - bytes) / PAGE_SIZE) };
+    // SAFETY: these pages are part of what was just allocated.
+    unsafe { give_back(&mut free, start.as_ptr() as usize + bytes, start.as_ptr() as usize + rounded) };
+    drop(free);
+    account(owner).fetch_add(pages, Ordering::Relaxed);
     Some(start)
 }
 
 /// Frees contiguous pages.
 ///
 /// # Safety
-/// They must have been allocated, in one piece or several, and be used by nobody.
-pub unsafe fn free(start: NonNull<u8>, pages: usize) {
-    let (mut address, end) = (start.as_ptr() as usize, start.as_ptr() as usize + pages * PAGE_SIZE);
-    let mut heap = FREE.lock();
+/// They must have been allocated, in one piece or several, be charged to `owner`, and be used by nobody.
+pub unsafe fn free(start: NonNull<u8>, pages: usize, owner: Owner) {
+    account(owner).fetch_sub(pages, Ordering::Relaxed);
+    let start = start.as_ptr() as usize;
+    // SAFETY: the caller's obligation.
+    unsafe { give_back(&mut FREE.lock(), start, start + pages * PAGE_SIZE) }
+}
+
+/// # Safety
+/// The pages from `address` to `end` must be allocated, and used by nobody.
+unsafe fn give_back(free: &mut Buddies<40>, mut address: usize, end: usize) {
     while address < end {
         // The largest naturally aligned block that starts here and doesn't reach beyond the end.
         let size = (1 << address.trailing_zeros()).min(1 << (end - address).ilog2());
         if let (Some(block), Some(layout)) = (NonNull::new(address as *mut u8), layout(size, PAGE_SIZE)) {
             // SAFETY: a naturally aligned part of an allocated block is a block of its own to a buddy allocator, which
             // keeps no record of allocated blocks; the caller answers for the rest.
-            unsafe { heap.dealloc(block, layout) };
+            unsafe { free.dealloc(block, layout) };
         }
         address += size;
     }

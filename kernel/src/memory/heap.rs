@@ -1,112 +1,164 @@
-//! The kernel's heap, which modules share through the allocation functions of the language.
+//! The kernel's heap, which modules share through the allocation functions of the language. How it works is in the crate
+//! `heap`; here is what it stands on.
 
-use super::{frames, layout::PAGE_SIZE};
+use super::{frames, owner};
+use crate::processor::{self, InterruptsMasked};
 use abi::sync::Lock;
-use buddy_system_allocator::Heap;
+use buddy_system_allocator::Heap as Buddies;
 use core::alloc::{GlobalAlloc, Layout};
+use core::cell::UnsafeCell;
+use core::ops::Range;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use heap::{CLASSES, ClassStatistics, Collected, Heap, Holding, Owner, PAGE, Platform, Roots};
 
-/// Allocations from this size on are runs of pages of their own.
-const LARGE: usize = 32 << 10;
-/// By how much the heap grows.
-const GROWTH: usize = 64 << 10;
-/// What the heap has before there is an allocator of frames: a part of the image.
-pub const EARLY: usize = 256 << 10;
-
-static SMALL: Lock<Heap<24>> = Lock::new(Heap::empty());
-/// Bytes in large allocations.
-static LARGE_BYTES: AtomicUsize = AtomicUsize::new(0);
+/// What the heap has before there is an allocator of frames: a part of the image. A slab of each size, and the page tables
+/// of a machine whose memory is in many pieces.
+pub const EARLY: usize = 512 << 10;
 
 #[repr(align(65536))]
-struct Early(core::cell::UnsafeCell<[u8; EARLY]>);
+struct Early(UnsafeCell<[u8; EARLY]>);
 
-// SAFETY: only `initialise` touches it, once, and hands it to the heap, which is behind a lock.
+// SAFETY: only `initialise` touches it, once, and hands it to an allocator, which is behind a lock.
 unsafe impl Sync for Early {}
 
-static EARLY_MEMORY: Early = Early(core::cell::UnsafeCell::new([0; EARLY]));
+static EARLY_MEMORY: Early = Early(UnsafeCell::new([0; EARLY]));
+
+/// The pages of the early memory that are free.
+static EARLY_PAGES: Lock<Buddies<20>> = Lock::new(Buddies::empty());
+
+/// Where the early memory is.
+pub fn early_memory() -> Range<usize> {
+    let start = EARLY_MEMORY.0.get() as usize;
+    start..start + EARLY
+}
 
 /// Makes the heap usable.
 ///
 /// # Safety
 /// To be called once, before the first allocation.
 pub unsafe fn initialise() {
-    let start = EARLY_MEMORY.0.get() as usize;
     // SAFETY: the static is used for nothing else, and the caller says that this happens once.
-    unsafe { SMALL.lock().init(start, EARLY) }
+    unsafe { EARLY_PAGES.lock().init(early_memory().start, EARLY) }
 }
 
-/// What the heap has taken and how much of that is allocated, in bytes.
-pub fn usage() -> (usize, usize) {
-    let small = SMALL.lock();
-    let large = LARGE_BYTES.load(Ordering::Relaxed);
-    (small.stats_total_bytes() + large, small.stats_alloc_actual() + large)
+/// Where the heap has its pages from.
+struct Pages;
+
+/// Bytes in pages that the heap has of the frames.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+fn early_layout(pages: usize, alignment: usize) -> Option<Layout> {
+    Layout::from_size_align(pages * PAGE, alignment).ok()
 }
 
-/// Whether an allocation now wouldn't wait for one that has been interrupted.
+// SAFETY: frames and early memory are handed out once. A processor's number is its own, and nothing else runs on it while
+// its interrupts are masked; nobody calls `masked` from within `masked`, but for visits of slabs and runs, which don't
+// allocate.
+unsafe impl Platform for Pages {
+    fn allocate_pages(&self, pages: usize, alignment: usize, owner: Owner) -> Option<NonNull<u8>> {
+        // The early memory is the kernel's: all there is before there are frames, and no worse than those later.
+        let early = early_layout(pages, alignment).filter(|_| owner == Owner::KERNEL);
+        if let Some(start) = early.and_then(|layout| EARLY_PAGES.lock().alloc(layout).ok()) {
+            return Some(start);
+        }
+        let start = frames::allocate(pages, alignment, owner)?;
+        TAKEN.fetch_add(pages * PAGE, Ordering::Relaxed);
+        Some(start)
+    }
+
+    unsafe fn free_pages(&self, start: NonNull<u8>, pages: usize, owner: Owner) {
+        if !early_memory().contains(&start.addr().get()) {
+            TAKEN.fetch_sub(pages * PAGE, Ordering::Relaxed);
+            // SAFETY: these pages were allocated together, and the caller is done with them.
+            unsafe { frames::free(start, pages, owner) };
+        } else if let Some(layout) = early_layout(pages, PAGE) {
+            // SAFETY: as above. The allocator goes by the size, to which larger alignments add nothing: slabs are aligned
+            // to theirs, and what has whole pages to itself to a page.
+            unsafe { EARLY_PAGES.lock().dealloc(start, layout) };
+        }
+    }
+
+    fn charge_pages(&self, pages: usize, from: Owner, to: Owner) {
+        frames::charge(pages, from, to);
+    }
+
+    #[inline]
+    fn masked<R>(&self, action: impl FnOnce(usize) -> R) -> R {
+        let _masked = InterruptsMasked::new();
+        let index = processor::index();
+        let busy = &BUSY[index % processor::MOST];
+        busy.store(true, Ordering::Relaxed);
+        let result = action(index);
+        busy.store(false, Ordering::Relaxed);
+        result
+    }
+}
+
+/// Whether a processor is in the middle of something here.
+static BUSY: [AtomicBool; processor::MOST] = [const { AtomicBool::new(false) }; processor::MOST];
+
+/// Whether an allocation now wouldn't wait for one that has failed on this processor.
 pub fn is_usable() -> bool {
-    SMALL.try_lock().is_some()
+    !BUSY[processor::index() % processor::MOST].load(Ordering::Relaxed)
 }
 
-struct KernelHeap;
+struct KernelHeap(Heap<Pages, { processor::MOST }>);
 
 #[global_allocator]
-static HEAP: KernelHeap = KernelHeap;
+static HEAP: KernelHeap = KernelHeap(Heap::new(Pages));
 
-/// Whether a piece of memory is in the heap's first part, before there were frames.
-fn is_early(start: NonNull<u8>) -> bool {
-    let first = EARLY_MEMORY.0.get() as usize;
-    (first..first + EARLY).contains(&(start.as_ptr() as usize))
-}
-
-fn pages(layout: Layout) -> usize {
-    layout.size().div_ceil(PAGE_SIZE)
-}
-
-// SAFETY: memory comes from `frames` or from the buddy heap, both of which hand out each byte once and with the
-// alignment asked for; neither unwinds.
+// SAFETY: the heap hands out each byte once and with the alignment asked for, and doesn't unwind.
 unsafe impl GlobalAlloc for KernelHeap {
+    #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.size() >= LARGE {
-            if let Some(start) = frames::allocate(pages(layout), layout.align()) {
-                LARGE_BYTES.fetch_add(pages(layout) * PAGE_SIZE, Ordering::Relaxed);
-                return start.as_ptr();
-            }
-            // While there are no frames yet, the early memory has to do.
-            let mut heap = SMALL.lock();
-            return match heap.alloc(layout) {
-                Ok(start) if is_early(start) => start.as_ptr(),
-                Ok(start) => {
-                    // SAFETY: just allocated with this layout, and not used.
-                    unsafe { heap.dealloc(start, layout) };
-                    null_mut()
-                }
-                Err(()) => null_mut(),
-            };
-        }
-        let mut heap = SMALL.lock();
-        if let Ok(start) = heap.alloc(layout) {
-            return start.as_ptr();
-        }
-        let growth = GROWTH.max(layout.size().next_power_of_two()).max(layout.align());
-        let Some(start) = frames::allocate(growth / PAGE_SIZE, growth) else {
-            return null_mut();
-        };
-        let start = start.as_ptr() as usize;
-        // SAFETY: these pages were just allocated for the heap, which keeps them for good.
-        unsafe { heap.add_to_heap(start, start + growth) };
-        heap.alloc(layout).map_or(null_mut(), NonNull::as_ptr)
+        self.0.allocate(layout, owner()).map_or(null_mut(), NonNull::as_ptr)
     }
 
+    #[inline(always)]
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        let Some(start) = NonNull::new(start) else { return };
-        if layout.size() >= LARGE && !is_early(start) {
-            LARGE_BYTES.fetch_sub(pages(layout) * PAGE_SIZE, Ordering::Relaxed);
-            // SAFETY: `alloc` allocated that many pages for the same layout, and the caller is done with them.
-            unsafe { frames::free(start, pages(layout)) };
-        } else {
-            // SAFETY: `alloc` took it from this heap with the same layout.
-            unsafe { SMALL.lock().dealloc(start, layout) };
+        // SAFETY: `alloc` returned it for that layout, so it isn't null; the caller is done with it.
+        unsafe { self.0.free(NonNull::new_unchecked(start), layout) }
+    }
+
+    unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller says that the size, rounded up to the alignment, is one that a layout may have.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        if Heap::<Pages, { processor::MOST }>::is_in_place(layout, new) {
+            return start;
+        }
+        // SAFETY: `start` was allocated with `layout` and is the caller's; what is copied is part of both.
+        unsafe {
+            let moved = self.alloc(new);
+            if !moved.is_null() {
+                moved.copy_from_nonoverlapping(start, layout.size().min(size));
+                self.dealloc(start, layout);
+            }
+            moved
         }
     }
+}
+
+/// What the heap has taken, in bytes.
+pub fn taken() -> usize {
+    EARLY + TAKEN.load(Ordering::Relaxed)
+}
+
+/// Counts what each owner holds; see [`Heap::count_holdings`].
+pub fn count_holdings(holdings: &mut [Holding]) {
+    HEAP.0.count_holdings(holdings);
+}
+
+/// How the pieces of each size are used.
+pub fn statistics() -> [ClassStatistics; CLASSES] {
+    HEAP.0.statistics()
+}
+
+/// Takes back what an owner that is no more has left behind; see [`Heap::collect`].
+///
+/// # Safety
+/// As there.
+pub unsafe fn collect(dead: Owner, roots: &impl Roots) -> Option<Collected> {
+    // SAFETY: the caller's obligation.
+    unsafe { HEAP.0.collect(dead, roots) }
 }

@@ -2,11 +2,17 @@
 
 pub mod dma;
 pub mod frames;
+pub mod garbage;
 pub mod heap;
+mod holders;
 pub mod layout;
+pub mod reserve;
 pub mod space;
+mod tables;
 
-use crate::Handover;
+use crate::{Handover, thread};
+use ::heap::Owner;
+use abi::registry::ProviderId;
 use abi::sync::Lock;
 use abi::system::MemoryStatus;
 use abi::{Error, Result};
@@ -17,6 +23,8 @@ use core::ops::Range;
 use devicetree::Tree;
 use layout::{IMAGE, PAGE_SIZE};
 use space::Permission;
+
+pub use holders::{heap_classes, holders, shortage};
 
 unsafe extern "C" {
     static __text_end: u8;
@@ -74,6 +82,23 @@ pub fn image_unwind_tables() -> UnwindTables {
         [&raw const __text_end, &raw const __eh_frame_hdr, &raw const __eh_frame, &raw const __rodata_end]
             .map(|symbol| symbol as usize);
     UnwindTables { frames: frames..end, index: Some(index..frames), actions: constants..index }
+}
+
+/// What the kernel writes to for its own: the image's variables, but for the heap's first part.
+pub fn image_data() -> [Range<usize>; 2] {
+    let early = heap::early_memory();
+    [&raw const __rodata_end as usize..early.start, early.end..&raw const __boot_stack_guard as usize]
+}
+
+/// What the heap calls a provider.
+pub fn owner_of(provider: ProviderId) -> Owner {
+    Owner::new(provider.raw().wrapping_add(1))
+}
+
+/// On whose behalf memory is allocated now.
+#[inline]
+pub fn owner() -> Owner {
+    thread::owner().map_or(Owner::KERNEL, owner_of)
 }
 
 #[derive(Clone, Copy)]
@@ -213,15 +238,15 @@ pub fn meets_memory(physical: &Range<usize>) -> bool {
 /// How the memory is used; `modules` is what loaded modules are mapped in.
 pub fn status(modules: usize) -> MemoryStatus {
     let account = *ACCOUNT.lock();
-    let (heap, heap_used) = heap::usage();
+    let heap_used = holders::count().iter().map(|holding| holding.bytes as u64).sum();
     let image = image_end() - IMAGE;
     MemoryStatus {
         total: account.total as u64,
         reserved: account.reserved.saturating_sub(image) as u64,
         // The heap's first part lies in the image.
         kernel: (image - heap::EARLY) as u64,
-        heap: heap as u64,
-        heap_used: heap_used as u64,
+        heap: heap::taken() as u64,
+        heap_used,
         modules: modules as u64,
         dma: dma::usage() as u64,
         free: frames::free_bytes() as u64,

@@ -1,16 +1,18 @@
 //! The kernel's address space: what is mapped where, and with which permission.
 
-use super::frames;
-use super::layout::{self, BLOCK_SIZE, DEVICES, IMAGE, LINEAR, MODULES, PAGE_SIZE, STACK_SIZE, STACK_SLOT, STACKS};
+use super::layout::{self, BLOCK_SIZE, DEVICES, LINEAR, MODULES, PAGE_SIZE, STACK_SIZE, STACK_SLOT, STACKS};
+use super::tables::{self, Tables};
+use super::{frames, owner};
 use aarch64_cpu::registers::{ReadWriteable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, Writeable};
 use aarch64_paging::descriptor::{El1Attributes, PhysicalAddress};
-use aarch64_paging::paging::{Constraints, El1And0, MemoryRegion, PageTable, Translation, VaRange};
+use aarch64_paging::paging::{Constraints, El1And0, MemoryRegion, VaRange};
 use aarch64_paging::{MapError, Mapping};
 use abi::sync::Lock;
 use abi::{Error, Result};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr::NonNull;
+use heap::Owner;
 
 /// What may be done with a mapping. No permission has both writing and executing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,37 +42,13 @@ impl Permission {
     }
 }
 
-/// How the page tables themselves are reached: they live on the heap.
-struct Tables;
-
-impl Translation<El1Attributes> for Tables {
-    fn allocate_table(&mut self) -> (NonNull<PageTable<El1Attributes>>, PhysicalAddress) {
-        let table = PageTable::new();
-        (table, PhysicalAddress(layout::physical(table.as_ptr() as usize)))
-    }
-
-    unsafe fn deallocate_table(&mut self, table: NonNull<PageTable<El1Attributes>>) {
-        // SAFETY: `PageTable::new` allocated it on the heap with this layout; the caller is done with it.
-        unsafe { alloc::alloc::dealloc(table.as_ptr().cast(), core::alloc::Layout::new::<PageTable<El1Attributes>>()) }
-    }
-
-    fn physical_to_virtual(&self, address: PhysicalAddress) -> NonNull<PageTable<El1Attributes>> {
-        // The heap's first piece is part of the image, which the linear map leaves out.
-        let image = layout::physical(IMAGE)..layout::physical(super::image_end());
-        let place =
-            if image.contains(&address.0) { address.0 - image.start + IMAGE } else { layout::linear(address.0) };
-        match NonNull::new(place as *mut _) {
-            Some(table) => table,
-            None => unreachable!("the upper half has no address 0"),
-        }
-    }
-}
-
 struct Space {
     mapping: Mapping<Tables, El1And0>,
     devices: ranges::Allocator,
     stacks: ranges::Allocator,
     modules: ranges::Allocator,
+    /// Where modules' variables are mapped.
+    variables: Vec<Range<usize>>,
 }
 
 static SPACE: Lock<Option<Space>> = Lock::new(None);
@@ -87,6 +65,12 @@ fn map_error(error: MapError) -> Error {
 }
 
 impl Space {
+    /// Maps what can be done without only if there is memory for its tables.
+    fn map_prepared(&mut self, place: Range<usize>, physical: usize, permission: Permission) -> Result<()> {
+        tables::prepare(&place, physical)?;
+        self.map(place, physical, permission)
+    }
+
     fn map(&mut self, place: Range<usize>, physical: usize, permission: Permission) -> Result<()> {
         let region = MemoryRegion::new(place.start, place.end);
         self.mapping
@@ -115,6 +99,7 @@ pub unsafe fn initialise(memory: &[Range<usize>], sections: &[(Range<usize>, Per
         devices: ranges::Allocator::new(DEVICES),
         stacks: ranges::Allocator::new(STACKS),
         modules: ranges::Allocator::new(MODULES),
+        variables: Vec::new(),
     };
     for (section, permission) in sections {
         space.map(section.clone(), layout::physical(section.start), *permission)?;
@@ -197,7 +182,7 @@ impl DeviceMapping {
         with(|space| {
             let reserved = space.devices.allocate(skipped + size, granule).ok_or(Error::OutOfMemory(size))?;
             let pages = reserved + skipped..reserved + skipped + size;
-            if let Err(error) = space.map(pages.clone(), first_page, permission) {
+            if let Err(error) = space.map_prepared(pages.clone(), first_page, permission) {
                 space.devices.free(reserved);
                 return Err(error);
             }
@@ -255,7 +240,7 @@ impl Stack {
         with(|space| {
             let slot = space.stacks.allocate(STACK_SLOT, STACK_SLOT).ok_or(Error::OutOfMemory(STACK_SLOT))?;
             let place = slot + STACK_SIZE..slot + STACK_SLOT;
-            if let Err(error) = space.map(place, memory.physical(), Permission::Write) {
+            if let Err(error) = space.map_prepared(place, memory.physical(), Permission::Write) {
                 space.stacks.free(slot);
                 return Err(error);
             }
@@ -283,19 +268,28 @@ impl Drop for Stack {
 pub struct Pages {
     start: NonNull<u8>,
     pages: usize,
+    /// Whom they are charged to.
+    owner: Owner,
 }
 
 impl Pages {
-    /// Allocates that many pages (or none), with any contents.
+    /// Allocates that many pages (or none), with any contents, on behalf of the running thread's owner.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn new(pages: usize) -> Result<Self> {
+        let owner = owner();
         if pages == 0 {
-            return Ok(Self { start: NonNull::dangling(), pages });
+            return Ok(Self { start: NonNull::dangling(), pages, owner });
         }
-        let start = frames::allocate(pages, PAGE_SIZE).ok_or(Error::OutOfMemory(pages * PAGE_SIZE))?;
-        Ok(Self { start, pages })
+        let start = frames::allocate(pages, PAGE_SIZE, owner).ok_or(Error::OutOfMemory(pages * PAGE_SIZE))?;
+        Ok(Self { start, pages, owner })
+    }
+
+    /// Charges them to the kernel, whoever asked for them.
+    pub fn charge_to_kernel(&mut self) {
+        frames::charge(self.pages, self.owner, Owner::KERNEL);
+        self.owner = Owner::KERNEL;
     }
 
     /// Their physical address.
@@ -319,7 +313,7 @@ impl Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: they were allocated in `new`, and owned since.
-        unsafe { frames::free(self.start, self.pages) }
+        unsafe { frames::free(self.start, self.pages, self.owner) }
     }
 }
 
@@ -327,6 +321,11 @@ impl Drop for Pages {
 unsafe impl Send for Pages {}
 // SAFETY: a shared reference gives out addresses only.
 unsafe impl Sync for Pages {}
+
+/// Where the variables of all modules are that are in memory.
+pub fn module_variables() -> Vec<Range<usize>> {
+    with(|space| space.variables.clone())
+}
 
 /// A run of addresses for one module, in which its segments are mapped one by one.
 pub struct ModuleSpace {
@@ -359,7 +358,13 @@ impl ModuleSpace {
         if place.end > self.place.end || permission == Permission::Device {
             return Err(Error::Invalid(alloc::format!("{place:x?} lies outside of the module")));
         }
-        with(|space| space.map(place.clone(), pages.physical(), permission))?;
+        with(|space| {
+            space.map_prepared(place.clone(), pages.physical(), permission)?;
+            if permission == Permission::Write {
+                space.variables.push(place.clone());
+            }
+            Ok(())
+        })?;
         self.mapped.push(place);
         Ok(())
     }
@@ -369,6 +374,7 @@ impl Drop for ModuleSpace {
     fn drop(&mut self) {
         with(|space| {
             for place in self.mapped.drain(..) {
+                space.variables.retain(|other| *other != place);
                 space.unmap(place);
             }
             space.modules.free(self.place.start);

@@ -225,7 +225,8 @@ impl Memory {
         let mut piece = |segment: Segment, permission| {
             let own = (segment.alignment as usize).max(PAGE_SIZE);
             alignment = alignment.max(own);
-            let pages = Pages::new(segment.size.div_ceil(PAGE_SIZE)).map_err(Reason::Error)?;
+            let mut pages = Pages::new(segment.size.div_ceil(PAGE_SIZE)).map_err(Reason::Error)?;
+            pages.charge_to_kernel();
             let offset = end.next_multiple_of(own);
             end = offset + pages.size();
             Ok(Piece { offset, pages, permission })

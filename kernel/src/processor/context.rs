@@ -11,6 +11,11 @@ pub struct Context(usize);
 const SAVED: usize = 12;
 
 impl Context {
+    /// Where the suspended thread's stack ends: nothing below is in use.
+    pub fn stack_pointer(self) -> usize {
+        self.0
+    }
+
     /// A thread that will start in `entry(argument)`, on the stack that ends at `stack_end`.
     ///
     /// # Safety

@@ -5,6 +5,7 @@ pub mod context;
 pub mod exceptions;
 mod local;
 mod mask;
+mod pause;
 pub mod start;
 
 use aarch64_cpu::registers::{MIDR_EL1, MPIDR_EL1, Readable, TPIDRRO_EL0, Writeable};
@@ -12,6 +13,7 @@ use abi::interrupt::ProcessorId;
 use abi::running::Block;
 
 pub use local::{MOST, count, count_signal, identifier_of, index, initialise};
+pub use pause::{pause_if_told, pause_others, paused_stack_pointer};
 pub use mask::{HardGuard, HardLock, InterruptsMasked, interrupts_are_masked};
 
 core::arch::global_asm!(include_str!("bytes.s"));

@@ -6,6 +6,7 @@ pub mod event;
 pub mod mutex;
 pub mod schedule;
 
+use crate::memory::layout::STACK_SLOT;
 use crate::memory::space::Stack;
 use crate::modules::{self, Loaded};
 use crate::processor::context::Context;
@@ -25,6 +26,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, UnsafeCell};
 use core::mem;
+use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use core::time::Duration;
@@ -441,6 +443,7 @@ pub fn unmasked() {
 pub fn settle(masked: &InterruptsMasked) {
     let block = &schedule::running().block;
     if block.masked.load(Ordering::Relaxed) == 0 {
+        processor::pause_if_told();
         block.pending.store(0, Ordering::Relaxed);
         interrupt::serve_deferred();
         if schedule::is_due() {
@@ -580,6 +583,22 @@ pub fn guarded<R>(action: impl FnOnce() -> R) -> core::result::Result<R, String>
         log::info!("what it was that {failure}\n{}", failure.backtrace());
         failure.to_string()
     })
+}
+
+/// What is in use of the stacks of all threads but the running one, while the other processors stand still.
+pub fn suspended_stacks() -> Vec<Range<usize>> {
+    let running = schedule::running();
+    let stack = |thread: &&'static Thread| {
+        let pointer = if thread.on_processor.load(Ordering::Acquire) {
+            processor::paused_stack_pointer(thread.processor.load(Ordering::Relaxed))
+        } else {
+            // SAFETY: it is on no processor, so that nobody writes there.
+            unsafe { (*thread.context.get()).stack_pointer() }
+        };
+        // A stack is the upper half of its slot.
+        pointer..pointer.next_multiple_of(STACK_SLOT)
+    };
+    THREADS.lock().iter().filter(|thread| !ptr::eq(**thread, running)).map(stack).collect()
 }
 
 /// How things stand, for people.

@@ -264,8 +264,20 @@ pub fn finish() {
     }
 }
 
+/// Whether threads may run on any processor; before that, the one that booted runs them all.
+static SPREAD: AtomicBool = AtomicBool::new(false);
+
+/// Lets threads run on all processors from now on.
+pub fn spread() {
+    SPREAD.store(true, Ordering::Release);
+    (1..processor::count()).for_each(interrupt::signal);
+}
+
 /// Takes a thread from another processor's queue.
 fn steal() -> Option<&'static Thread> {
+    if !SPREAD.load(Ordering::Relaxed) {
+        return None;
+    }
     let own = processor::index();
     for offset in 1..processor::count() {
         let other = processor_at((own + offset) % processor::count());
@@ -314,6 +326,9 @@ fn note_reschedule(local: &Processor) {
 /// Where a thread that becomes ready should run: where it ran before unless that is busy and another processor isn't.
 fn place(thread: &Thread) -> (&'static Processor, usize) {
     let last = thread.processor.load(Ordering::Relaxed);
+    if !SPREAD.load(Ordering::Relaxed) {
+        return (processor_at(last), last);
+    }
     // On its way out of a processor it can't run elsewhere yet.
     if thread.on_processor.load(Ordering::Acquire) || is_idle(processor_at(last)) {
         return (processor_at(last), last);
@@ -339,6 +354,9 @@ pub fn is_due() -> bool {
 
 /// Whether there is something for this processor to do.
 pub fn has_work() -> bool {
+    if !SPREAD.load(Ordering::Acquire) {
+        return local().ready.load(Ordering::Relaxed) > 0;
+    }
     (0..processor::count()).any(|index| processor_at(index).ready.load(Ordering::Relaxed) > 0)
 }
 

@@ -1,6 +1,7 @@
 //! The commands: one table, and what all of them share.
 
 mod block;
+mod memory;
 mod modules;
 mod network;
 mod system;
@@ -42,7 +43,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "date", arguments: "", summary: "show the date and time in UTC", run: system::date },
     Command { name: "dd", arguments: "if=NAME|zero of=NAME [bs=N] [count=N] [skip=N] [seek=N]", summary: "copy records of bs bytes (512) between block devices", run: block::dd },
     Command { name: "dmesg", arguments: "[-x] [-l LEVEL[,LEVEL...]] [--module NAME] | -n LEVEL", summary: "show the kernel's log, with -x levels; -n: what the console shows", run: system::dmesg },
-    Command { name: "free", arguments: "", summary: "show how the memory is used, in KiB", run: system::free },
+    Command { name: "free", arguments: "[-m]", summary: "show how the memory is used, in KiB; -m: and what each module has of it", run: memory::free },
     Command { name: "help", arguments: "", summary: "show this list", run: help },
     Command { name: "hexdump", arguments: "-C [-s OFFSET] [-n LENGTH] NAME", summary: "show the bytes of a block device; Ctrl-C stops", run: block::hexdump },
     Command { name: "insmod", arguments: "MODULE [NAME=VALUE...]", summary: "load a module with parameters and bind its devices", run: modules::insmod },
@@ -56,6 +57,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "reboot", arguments: "", summary: "reset the machine", run: system::reboot },
     Command { name: "rmmod", arguments: "[--force] MODULE", summary: "unload a module; --force: and what can't do without it", run: modules::rmmod },
     Command { name: "sha256sum", arguments: "[-s OFFSET] [-n LENGTH] NAME", summary: "compute the SHA-256 of a block device; Ctrl-C stops", run: block::sha256sum },
+    Command { name: "slabtop", arguments: "", summary: "show how the heap is used by pieces of each size", run: memory::slabtop },
     Command { name: "trace", arguments: "[on [KIND...] | off | show [-n COUNT] | export]", summary: "record what happens, and show or export it", run: trace::trace },
     Command { name: "uptime", arguments: "", summary: "show the time since reset", run: system::uptime },
 ];

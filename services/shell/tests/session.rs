@@ -10,8 +10,8 @@ use abi::log::{Level, LevelFilter};
 use abi::network::{MacAddress, Statistics};
 use abi::power::Power;
 use abi::system::{
-    DeviceState, DeviceStatus, LoadReport, LoadStep, LogRecord, MemoryStatus, ModuleStatus, TraceKind, TracePhase,
-    TraceRecord,
+    DeviceState, DeviceStatus, HeapClass, LoadReport, LoadStep, LogRecord, MemoryHolder, MemoryStatus, ModuleStatus,
+    TraceKind, TracePhase, TraceRecord,
 };
 use abi::{Class, Error, Interface};
 use fake_kernel::{Session, expect_sleep, machine, publish, wait_until, withdraw};
@@ -134,6 +134,7 @@ fn help_lists_every_command() {
         "reboot",
         "rmmod",
         "sha256sum",
+        "slabtop",
         "trace",
         "uptime",
     ] {
@@ -300,6 +301,43 @@ Kernel:       900   900       0
 Heap:        1024   300     724
 Modules:      212   212       0
 DMA:          256   256       0
+",
+    );
+    screen.command("free -k", "usage: free [-m]\n");
+}
+
+#[test]
+fn who_has_the_memory() {
+    let (_session, screen) = shell(|| {
+        let mut machine = machine();
+        let holder = |name: &str, objects, heap, device_memory, taken, image| MemoryHolder {
+            name: name.into(),
+            objects,
+            heap,
+            device_memory,
+            taken,
+            image,
+        };
+        machine.memory_holders =
+            vec![holder("kernel", 1234, 100 << 10, 0, 1 << 20, 0), holder("net", 7, 1, 208 << 10, 4096, 98304)];
+        let class =
+            |size, slabs, capacity, used, kept| HeapClass { size, slabs, bytes: slabs << 14, capacity, used, kept };
+        machine.heap_classes = vec![class(16, 2, 1786, 893, 16), class(2048, 0, 0, 0, 0)];
+    });
+    screen.command(
+        "free -m",
+        "\
+Module  Objects  Heap  DMA  Pages  Image
+kernel     1234   100    0   1024      0
+net           7     1  208      4     96
+",
+    );
+    screen.command(
+        "slabtop",
+        "\
+Size  Used  Kept  Objects  Use  Slabs  KiB
+  16   893    16     1786  50%      2   32
+2048     0     0        0    -      0    0
 ",
     );
 }

@@ -179,4 +179,12 @@ unsafe impl Kernel for FakeKernel {
         let positions = vec![(position + records.len()) as u64];
         TraceRecords { records, positions }
     }
+
+    unsafe fn system_memory_holders() -> Vec<MemoryHolder> {
+        machine().memory_holders.clone()
+    }
+
+    unsafe fn system_heap_classes() -> Vec<HeapClass> {
+        machine().heap_classes.clone()
+    }
 }

@@ -3,7 +3,8 @@
 use crate::lock;
 use abi::log::LevelFilter;
 use abi::system::{
-    DeviceStatus, InterruptStatus, LogRecord, MemoryStatus, ModuleStatus, ThreadStatus, TraceKind, TraceRecord,
+    DeviceStatus, HeapClass, InterruptStatus, LogRecord, MemoryHolder, MemoryStatus, ModuleStatus, ThreadStatus,
+    TraceKind, TraceRecord,
 };
 use abi::{Error, Result};
 use std::collections::BTreeMap;
@@ -24,6 +25,10 @@ pub struct Machine {
     pub threads: Vec<ThreadStatus>,
     /// The interrupt lines that are taken.
     pub interrupts: Vec<InterruptStatus>,
+    /// Who holds how much of it.
+    pub memory_holders: Vec<MemoryHolder>,
+    /// How the heap is used.
+    pub heap_classes: Vec<HeapClass>,
     /// The kernel's log as a module sees it; what modules write is in [`log`](crate::log()).
     pub records: Vec<LogRecord>,
     /// What a module had the console show of the log.
@@ -51,6 +56,8 @@ pub fn machine() -> MutexGuard<'static, Machine> {
         memory: None,
         threads: Vec::new(),
         interrupts: Vec::new(),
+        memory_holders: Vec::new(),
+        heap_classes: Vec::new(),
         records: Vec::new(),
         shown: None,
         trace_kinds: Vec::new(),

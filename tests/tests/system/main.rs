@@ -9,6 +9,7 @@ mod debugging;
 mod failures;
 mod fatal;
 mod libraries;
+mod memory;
 mod modules;
 mod network;
 mod outside;

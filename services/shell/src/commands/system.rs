@@ -1,7 +1,6 @@
 //! Commands about the machine as a whole.
 
 use super::Failure;
-use crate::table::{Column, Table};
 use crate::terminal::Terminal;
 use abi::log::Level;
 use abi::prelude::*;
@@ -47,24 +46,6 @@ fn level<L: FromStr>(name: &str) -> Result<L, Failure> {
     let unknown =
         || Error::Invalid(format!("there is no level `{name}`: there are error, warn, info, debug and trace"));
     Ok(name.parse().map_err(|_| unknown())?)
-}
-
-pub fn free(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
-    let memory = system::memory();
-    let kibibytes = |bytes: u64| (bytes / 1024).to_string();
-    let columns = [Column::Left(""), Column::Right("total"), Column::Right("used"), Column::Right("free")];
-    let mut table = Table::new(columns);
-    let mut row = |name: &str, total: u64, used: u64| {
-        table.row([name.into(), kibibytes(total), kibibytes(used), kibibytes(total.saturating_sub(used))]);
-    };
-    row("Mem:", memory.total, memory.total.saturating_sub(memory.free));
-    row("Reserved:", memory.reserved, memory.reserved);
-    row("Kernel:", memory.kernel, memory.kernel);
-    row("Heap:", memory.heap, memory.heap_used);
-    row("Modules:", memory.modules, memory.modules);
-    row("DMA:", memory.dma, memory.dma);
-    write!(terminal, "{table}");
-    Ok(())
 }
 
 pub fn date(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
