@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use object::{Object, ObjectSection};
+use tempfile::TempDir;
 use tests::built;
 use unwinder::{Error, Place, Registers, Section, System, Tables, Walk, advance, search};
 
@@ -16,37 +18,40 @@ const SECTIONS: [&str; 4] = [".text", ".eh_frame", ".eh_frame_hdr", ".gcc_except
 
 /// A program's tables.
 struct Program {
-    path: std::path::PathBuf,
+    path: PathBuf,
+    /// Where it was linked, if it was.
+    _folder: Option<TempDir>,
     sections: BTreeMap<String, (u64, Vec<u8>)>,
 }
 
 impl Program {
-    fn read(path: std::path::PathBuf) -> Self {
+    fn read(path: PathBuf, folder: Option<TempDir>) -> Self {
         let file = std::fs::read(&path).expect("./x build has made it");
         let file = object::File::parse(&*file).expect("an ELF file");
         let own = |name: &str| {
             let section = file.section_by_name(name)?;
             Some((name.to_owned(), (section.address(), section.data().expect("its bytes").to_vec())))
         };
-        Self { path, sections: SECTIONS.iter().filter_map(|name| own(name)).collect() }
+        Self { path, _folder: folder, sections: SECTIONS.iter().filter_map(|name| own(name)).collect() }
     }
 
     /// The kernel, which has an index of its tables.
     fn kernel() -> Self {
-        Self::read(built("kernel.elf"))
+        Self::read(built("kernel.elf"), None)
     }
 
     /// A module, put at some address, which has none.
     fn module(name: &str) -> Self {
-        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.elf"));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("module.elf");
         let status = Command::new("ld.lld-19")
             .args(["--unresolved-symbols=ignore-all", "-e", "0", "-o"])
             .arg(&path)
             .arg(built(&format!("modules/{name}.o")))
-            .stderr(std::process::Stdio::null())
+            .stderr(Stdio::null())
             .status();
         assert!(status.expect("ld.lld-19 (package lld-19) should be there").success());
-        Self::read(path)
+        Self::read(path, Some(folder))
     }
 
     fn section(&self, name: &str) -> Option<Section<'_>> {

@@ -111,7 +111,8 @@ impl<'a, S: System> Walk<'a, S> {
     pub fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
         let Some((registers, place)) = self.next.take() else { return Ok(None) };
         let address = instruction(&registers, place);
-        let Some(tables) = self.system.tables(address).filter(|_| address % 4 == 0 || place == Place::Call) else {
+        let Some(tables) = self.system.tables(address).filter(|_| address.is_multiple_of(4) || place == Place::Call)
+        else {
             return self.nowhere(registers, place).map(Some);
         };
         let entry = tables.entry(address)?;
