@@ -1,5 +1,6 @@
 //! What a module is: a driver, a service or a library, and its declaration.
 
+use crate::handover::Handover;
 use crate::interrupt::Served;
 use crate::parameter::Settable;
 use crate::{Class, Interface, Node, Resources, Result};
@@ -17,6 +18,12 @@ pub trait Driver: Provides + Send + Sync {
     fn probe(node: &Node, resources: &mut Resources) -> Result<Self>
     where
         Self: Sized;
+
+    /// What its successor should know, when a newer module is about to take this one's place. It goes on working until it
+    /// is dropped, and may even be asked again.
+    fn hand_over(&self) -> Option<Handover> {
+        None
+    }
 
     /// Serves interrupt number `index` of the node, on a thread that does nothing else: it may wait and be preempted. The
     /// line is silent meanwhile.
@@ -45,6 +52,11 @@ pub trait Service: Provides + Send + Sync {
     fn start(resources: &mut Resources) -> Result<Self>
     where
         Self: Sized;
+
+    /// As [`Driver::hand_over`].
+    fn hand_over(&self) -> Option<Handover> {
+        None
+    }
 }
 
 #[diagnostic::on_unimplemented(

@@ -9,8 +9,8 @@ use crate::event::{Signal, Wake};
 use crate::registry::ProviderId;
 use crate::running::{Block, Publication};
 use crate::system::{
-    Assignment, Dependents, DeviceStatus, HeapClass, InterruptStatus, LogRecord, MemoryHolder, MemoryStatus, ModuleStatus, ThreadStatus,
-    TraceKind, TraceRecords, TraceStatus,
+    Assignment, Dependents, DeviceStatus, HeapClass, InterruptStatus, LogRecord, MemoryHolder, MemoryStatus,
+    ModuleStatus, ThreadStatus, TraceKind, TraceRecords, TraceStatus,
 };
 use crate::thread::Priority;
 use crate::time::Instant;
@@ -84,8 +84,8 @@ pub mod exports {
     pub use crate::registry::ProviderId;
     pub use crate::running::{Block, Publication};
     pub use crate::system::{
-        Assignment, Dependents, DeviceStatus, HeapClass, InterruptStatus, LogRecord, MemoryHolder, MemoryStatus, ModuleStatus, ThreadStatus,
-        TraceKind, TraceRecords, TraceStatus,
+        Assignment, Dependents, DeviceStatus, HeapClass, InterruptStatus, LogRecord, MemoryHolder, MemoryStatus,
+        ModuleStatus, ThreadStatus, TraceKind, TraceRecords, TraceStatus,
     };
     pub use crate::thread::Priority;
     pub use crate::time::Instant;
@@ -163,6 +163,8 @@ kernel_functions! { $
     [safe] fn system_module_information = lockstep_system_module_information(name: &str) -> Result<Vec<Assignment>>;
     /// See [`system::load_module`](crate::system::load_module).
     [safe] fn system_load_module = lockstep_system_load_module(name: &str, parameters: &[Assignment]) -> Result<()>;
+    /// See [`system::replace_module`](crate::system::replace_module).
+    [safe] fn system_replace_module = lockstep_system_replace_module(name: &str, parameters: &[Assignment]) -> Result<()>;
     /// See [`system::unload_module`](crate::system::unload_module).
     [safe] fn system_unload_module = lockstep_system_unload_module(name: &str, dependents: Dependents) -> Result<()>;
     /// See [`system::log_records`](crate::system::log_records).

@@ -31,6 +31,7 @@ mod driver;
 mod error;
 pub mod event;
 mod handle;
+pub mod handover;
 pub mod internet;
 pub mod interrupt;
 #[doc(hidden)]
@@ -71,6 +72,7 @@ pub mod prelude {
     pub use crate::console::Console;
     pub use crate::dma::{Dma, DmaBuffer};
     pub use crate::event::{Event, Signal, Wake};
+    pub use crate::handover::Handover;
     pub use crate::internet::Internet;
     pub use crate::interrupt::{Interrupt, InterruptController, Served};
     pub use crate::network::NetworkDevice;

@@ -1,6 +1,7 @@
 //! What a module gets from the kernel when it starts.
 
 use crate::dma::Dma;
+use crate::handover::Handover;
 use crate::interrupt::Interrupt;
 use crate::registers::{RegisterBlock, Registers};
 use crate::registry::ProviderId;
@@ -12,13 +13,14 @@ use alloc::string::String;
 #[derive(Debug)]
 pub struct Resources {
     provider: ProviderId,
+    handover: Option<Handover>,
 }
 
 impl Resources {
-    /// For the kernel: the resources of `provider`.
+    /// For the kernel: the resources of `provider`, and what its predecessor has left.
     #[doc(hidden)]
-    pub fn new(provider: ProviderId) -> Self {
-        Self { provider }
+    pub fn new(provider: ProviderId, handover: Option<Handover>) -> Self {
+        Self { provider, handover }
     }
 
     /// The node's registers number `index` (its `reg`, translated through every `ranges`), mapped as device memory.
@@ -44,6 +46,12 @@ impl Resources {
     /// The right to allocate memory that the node's device can reach.
     pub fn dma(&mut self) -> Dma {
         Dma::new(self.provider)
+    }
+
+    /// What the predecessor has handed over, if this instance takes the place of another while the system runs. To refuse
+    /// it, return an error: then the predecessor's module goes on.
+    pub fn handover(&mut self) -> Option<Handover> {
+        self.handover.take()
     }
 
     /// The value of `name=value` in `bootargs` (`/chosen`); empty for a bare `name`.

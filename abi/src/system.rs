@@ -270,6 +270,17 @@ pub fn load_module(name: &str, parameters: &[Assignment]) -> Result<()> {
     kernel::system_load_module(name, parameters)
 }
 
+/// Puts a module of the initramfs in place of the running one that calls itself the same: `name` is that of its file,
+/// which may be another. What the running one drives goes over to the new one device by device, with the state that it
+/// [hands over](crate::handover); calls wait meanwhile. If the new one refuses, the old one is put back.
+///
+/// # Errors
+/// [`Error::Invalid`](crate::Error::Invalid) when there is nothing to replace, or with the reason why the new module was
+/// refused; [`Error::Busy`](crate::Error::Busy) when other modules depend on the running one; that of the new instance.
+pub fn replace_module(name: &str, parameters: &[Assignment]) -> Result<()> {
+    kernel::system_replace_module(name, parameters)
+}
+
 /// Unbinds everything that a module drives and unloads it. What can't do without it is stopped first, if
 /// [`Dependents::Stop`] says so.
 ///

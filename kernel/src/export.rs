@@ -137,6 +137,11 @@ unsafe impl Kernel for Exports {
         binding::load(&machine.module_name(name), parameters)
     }
 
+    unsafe fn system_replace_module(name: &str, parameters: &[Assignment]) -> Result<()> {
+        let machine = machine::get().ok_or(Error::Gone)?;
+        binding::replace(&machine.module_name(name), parameters)
+    }
+
     unsafe fn system_unload_module(name: &str, dependents: Dependents) -> Result<()> {
         let machine = machine::get().ok_or(Error::Gone)?;
         binding::unload(&machine.module_name(name), dependents)

@@ -4,6 +4,7 @@
 
 use crate::{thread, time, trace};
 use abi::event::Signal;
+use abi::handover::Handover;
 use abi::interrupt::Served;
 use abi::registry::ProviderId;
 use abi::running::Publication;
@@ -406,6 +407,14 @@ impl Object {
     pub fn interrupt(&self, index: usize) {
         if let Self::Driver(driver) = self {
             driver.interrupt(index);
+        }
+    }
+
+    /// See [`Driver::hand_over`].
+    pub fn hand_over(&self) -> Option<Handover> {
+        match self {
+            Self::Driver(driver) => driver.hand_over(),
+            Self::Service(service) => service.hand_over(),
         }
     }
 

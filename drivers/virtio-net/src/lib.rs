@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod card;
+mod handover;
 
 use abi::network::{Frame, MacAddress, Statistics};
 use abi::prelude::*;
@@ -37,8 +38,15 @@ impl Driver for VirtioNet {
         let (mut device, features) = Device::open(resources, DeviceType::Network, Features::all())?;
         device.add_queue()?;
         device.add_queue()?;
-        let card = Card::start(device, features, resources.dma(), parameters::mtu())?;
+        let mut card = Card::start(device, features, resources.dma(), parameters::mtu())?;
+        if let Some(handover) = resources.handover() {
+            handover::accept(&mut card, &handover)?;
+        }
         Ok(Self { mac_address: card.mac_address, mtu: card.mtu, card: Lock::new(card), _interrupt: interrupt })
+    }
+
+    fn hand_over(&self) -> Option<Handover> {
+        Some(handover::of(&self.card.lock()))
     }
 
     fn interrupt_now(&self, _index: usize) -> Served {

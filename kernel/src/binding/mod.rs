@@ -4,6 +4,7 @@
 //! it is kept with the node and told by `lsdev`.
 
 mod removal;
+mod replacement;
 mod restart;
 
 use crate::machine::{self, Machine};
@@ -12,6 +13,7 @@ use crate::registry::{self, Kind, Object};
 use crate::{interrupt, log as kernel_log, processor, resources, thread, time, trace};
 use abi::bus::Bus;
 use abi::console::Console;
+use abi::handover::Handover;
 use abi::registry::ProviderId;
 use abi::sync::Lock;
 use abi::system::{Assignment, DeviceState};
@@ -19,12 +21,12 @@ use abi::{Entry, Error, Handle, Property, Resources, Result};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use devicetree::Node;
 
 pub use removal::{Ending, unload};
+pub use replacement::replace;
 pub use restart::{give_up, restart};
 
 /// Nodes that describe what the kernel itself drives or what needs no driver.
@@ -199,7 +201,7 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
         Err(refused) => return DeviceState::Failed(refused.to_string()),
     };
     trace::probing(provider);
-    let probed = probe(&loaded, provider, node, compatible);
+    let probed = probe(&loaded, provider, node, compatible, None);
     trace::probed(provider, &probed);
     match probed {
         Ok(object) => {
@@ -223,7 +225,13 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
 }
 
 /// Asks a module whether it drives a node.
-fn probe(loaded: &Arc<Loaded>, provider: ProviderId, node: Node<'_>, compatible: &str) -> Result<Object> {
+fn probe(
+    loaded: &Loaded,
+    provider: ProviderId,
+    node: Node<'_>,
+    compatible: &str,
+    handover: Option<Handover>,
+) -> Result<Object> {
     let Entry::Driver(probe) = loaded.entry() else {
         return Err(Error::Invalid("it claims a device, and is no driver".to_owned()));
     };
@@ -232,7 +240,7 @@ fn probe(loaded: &Arc<Loaded>, provider: ProviderId, node: Node<'_>, compatible:
     let property = |(name, value): (&str, &[u8])| Property { name: name.to_owned(), value: value.to_vec() };
     let properties = node.properties().map(property).collect();
     let node = abi::Node::new(registry::name(provider), compatible.to_owned(), properties);
-    let mut resources = Resources::new(provider);
+    let mut resources = Resources::new(provider, handover);
     registry::enter(provider, || probe(&node, &mut resources))?.map(Object::Driver)
 }
 
@@ -258,25 +266,34 @@ fn bound(machine: &Machine, provider: ProviderId, node: Node<'_>) {
 /// Starts a service. When that fails, only the first `before` modules stay loaded.
 fn start_service(machine: &'static Machine, name: &str, before: usize) -> Result<()> {
     let loaded = modules::get(machine, name, &[]).map_err(|refused| Error::Invalid(refused.to_string()))?;
-    let Entry::Service(start) = loaded.entry() else {
+    if !matches!(loaded.entry(), Entry::Service(_)) {
         return Err(Error::Invalid(format!("module {name} is listed as a service, and is none")));
-    };
+    }
     let provider = registry::add(name.to_owned(), Vec::new(), Kind::Service, DeviceState::Unclaimed);
-    registry::set_module(provider, name);
-    let mut resources = Resources::new(provider);
-    match registry::enter(provider, || start(&mut resources)).and_then(|result| result) {
-        Ok(service) => {
-            registry::publish(provider, name, Object::Service(service));
+    match start_instance(&loaded, provider, None) {
+        Ok(object) => {
+            registry::publish(provider, name, object);
             Ok(())
         }
         Err(error) => {
             thread::stop_all(provider);
             resources::release_all(provider);
+            drop(loaded);
             modules::unload_latest(before);
             resources::collect_garbage(provider);
             Err(Error::Invalid(format!("service {name}: {error}")))
         }
     }
+}
+
+/// Asks a module to start its service.
+fn start_instance(loaded: &Loaded, provider: ProviderId, handover: Option<Handover>) -> Result<Object> {
+    let Entry::Service(start) = loaded.entry() else {
+        return Err(Error::Invalid("it is no service".to_owned()));
+    };
+    registry::set_module(provider, loaded.name());
+    let mut resources = Resources::new(provider, handover);
+    registry::enter(provider, || start(&mut resources))?.map(Object::Service)
 }
 
 /// Loads a module and puts it to work.

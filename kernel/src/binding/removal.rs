@@ -111,7 +111,7 @@ pub fn perform(step: Step, ending: Ending) -> Result<()> {
     match step {
         Step::Unbind(provider) => {
             let module = registry::module_of(provider);
-            remove(provider, ending)?;
+            end(provider, ending)?;
             registry::set_state(provider, module.as_deref(), DeviceState::Released);
         }
         Step::Unload(name) => {
@@ -128,7 +128,7 @@ pub fn perform(step: Step, ending: Ending) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Busy`] when a call of it doesn't end; then it goes on.
-fn remove(provider: ProviderId, ending: Ending) -> Result<()> {
+pub fn end(provider: ProviderId, ending: Ending) -> Result<()> {
     // First nobody gets in any more, then those inside leave, then the object ends.
     interrupt::deactivate(provider);
     let object = match registry::withdraw(provider) {

@@ -60,6 +60,11 @@ impl Loaded {
         &self.name
     }
 
+    /// What it calls itself.
+    pub fn own_name(&self) -> &str {
+        &self.own_name
+    }
+
     /// How to enter it.
     pub fn entry(&self) -> &abi::Entry {
         &self.module.entry
@@ -99,6 +104,33 @@ pub fn get(machine: &Machine, name: &str, parameters: &[Assignment]) -> Result<A
         unload_latest(before);
     }
     result
+}
+
+/// Loads a module although one of its name may be loaded: it is to take that one's place.
+///
+/// # Errors
+/// When there is none, or it is refused.
+pub fn get_beside(machine: &Machine, name: &str, parameters: &[Assignment]) -> Result<Arc<Loaded>, Refused> {
+    let before = count();
+    let result = load(machine, name, parameters, &mut Vec::new());
+    if result.is_err() {
+        unload_latest(before);
+    }
+    result
+}
+
+/// The module that calls itself as `successor` does and was loaded before it.
+pub fn predecessor(successor: &Arc<Loaded>) -> Option<Arc<Loaded>> {
+    let loaded = LOADED.lock();
+    let is_earlier = |other: &&Arc<Loaded>| other.own_name == successor.own_name && !Arc::ptr_eq(other, successor);
+    loaded.iter().find(is_earlier).cloned()
+}
+
+/// Takes this very module out of memory, of several with its name. Nothing may refer to it any more.
+pub fn unload_instance(module: &Arc<Loaded>) {
+    let mut loaded = LOADED.lock();
+    loaded.retain(|other| !Arc::ptr_eq(other, module));
+    debugger::tell(&loaded);
 }
 
 /// How many modules are loaded.
@@ -217,7 +249,9 @@ pub fn is_code_of(name: &str, address: usize) -> bool {
     fn contains(module: &Loaded, address: usize) -> bool {
         module.text.contains(&address) || module.needs.iter().any(|need| contains(need, address))
     }
-    find(name).is_some_and(|module| contains(&module, address))
+    // While one takes another's place there may be two of a name.
+    let modules: Vec<_> = LOADED.lock().iter().filter(|module| module.name == name).cloned().collect();
+    modules.iter().any(|module| contains(module, address))
 }
 
 /// Bytes that all loaded modules are mapped in.

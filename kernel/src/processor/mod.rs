@@ -13,8 +13,8 @@ use abi::interrupt::ProcessorId;
 use abi::running::Block;
 
 pub use local::{MOST, count, count_signal, identifier_of, index, initialise};
-pub use pause::{pause_if_told, pause_others, paused_stack_pointer};
 pub use mask::{HardGuard, HardLock, InterruptsMasked, interrupts_are_masked};
+pub use pause::{pause_if_told, pause_others, paused_stack_pointer};
 
 core::arch::global_asm!(include_str!("bytes.s"));
 

@@ -46,7 +46,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "free", arguments: "[-m]", summary: "show how the memory is used, in KiB; -m: and what each module has of it", run: memory::free },
     Command { name: "help", arguments: "", summary: "show this list", run: help },
     Command { name: "hexdump", arguments: "-C [-s OFFSET] [-n LENGTH] NAME", summary: "show the bytes of a block device; Ctrl-C stops", run: block::hexdump },
-    Command { name: "insmod", arguments: "MODULE [NAME=VALUE...]", summary: "load a module with parameters and bind its devices", run: modules::insmod },
+    Command { name: "insmod", arguments: "[--replace] MODULE [NAME=VALUE...]", summary: "load a module and bind its devices; --replace: in place of the running one", run: modules::insmod },
     Command { name: "ip", arguments: "[addr]", summary: "show the network interfaces and their addresses", run: network::ip },
     Command { name: "lsblk", arguments: "", summary: "list the block devices", run: block::lsblk },
     Command { name: "lsdev", arguments: "", summary: "list the devices and what drives them", run: modules::lsdev },

@@ -138,6 +138,9 @@ unsafe impl Kernel for FakeKernel {
         let parameters: String = parameters.iter().map(|given| format!(" {}={}", given.name, given.value)).collect();
         Err(Error::Busy(format!("module {name}{parameters} is loaded already")))
     }
+    unsafe fn system_replace_module(name: &str, _: &[Assignment]) -> Result<()> {
+        machine().find(name).map(|_| ())
+    }
     unsafe fn system_unload_module(name: &str, dependents: Dependents) -> Result<()> {
         let mut machine = machine();
         let position = machine.find(name)?;

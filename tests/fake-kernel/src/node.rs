@@ -31,7 +31,7 @@ impl FakeNode {
 
     /// What the kernel would give to `probe`.
     pub fn resources(&self) -> Resources {
-        Resources::new(self.provider)
+        Resources::new(self.provider, None)
     }
 
     /// Writes a register as the device does.

@@ -41,7 +41,7 @@ impl Session {
         reset();
         arrange();
         let Entry::Service(start) = LOCKSTEP_MODULE.entry else { panic!("{} is no service", LOCKSTEP_MODULE.name) };
-        let service = start(&mut Resources::new(ProviderId::from_raw(0))).unwrap();
+        let service = start(&mut Resources::new(ProviderId::from_raw(0), None)).unwrap();
         Self { service, _turn: turn }
     }
 

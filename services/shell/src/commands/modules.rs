@@ -114,12 +114,19 @@ fn load_reports(terminal: &mut Terminal) {
 }
 
 pub fn insmod(_terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> {
+    let (replaces, arguments) = match arguments {
+        ["--replace", rest @ ..] => (true, rest),
+        _ => (false, arguments),
+    };
     let (name, parameters) = arguments.split_first().ok_or(Failure::Usage)?;
     let assignment = |word: &&str| {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         Assignment { name: name.into(), value: value.into() }
     };
     let parameters: Vec<_> = parameters.iter().map(assignment).collect();
+    if replaces {
+        return Ok(system::replace_module(name, &parameters)?);
+    }
     Ok(system::load_module(name, &parameters)?)
 }
 
