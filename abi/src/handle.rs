@@ -51,12 +51,25 @@ impl<T: Published + ?Sized> Handle<T> {
         // Now that the call is noted nobody takes the object away, so that both halves are of one object.
         let object = [object.load(Ordering::Relaxed), vtable.load(Ordering::Relaxed)];
         if object[0] == 0 {
-            return Err(kernel::absent(self.publication));
+            return self.call_traced(entered, action);
         }
         // SAFETY: the registry puts only such pairs there, for the class that the publication is of; the object lives
         // as long as the call is noted.
         let object = unsafe { T::from_parts(object) };
         entered.run(|| action(object))
+    }
+
+    /// A call of what isn't there, or of what is hidden so that it can be traced.
+    #[cold]
+    #[inline(never)]
+    fn call_traced<R>(&self, entered: Entered, action: impl FnOnce(&T) -> R) -> Result<R> {
+        let object = kernel::call_begins(self.publication)?;
+        let vtable = self.publication.object[1].load(Ordering::Relaxed);
+        // SAFETY: as in `call`.
+        let object = unsafe { T::from_parts([object, vtable]) };
+        let result = entered.run(|| action(object));
+        kernel::call_ends(self.publication);
+        result
     }
 
     /// Calls the live object, and does so again when the provider fails or is replaced meanwhile, until an instance of it

@@ -101,8 +101,10 @@ pub mod exports {
 kernel_functions! { $
     /// Where all that publish under `class` do so.
     [safe] fn publications = lockstep_publications(class: Class) -> Vec<&'static Publication>;
-    /// Why nothing is published there.
-    [safe] fn absent = lockstep_absent(publication: &'static Publication) -> Error;
+    /// The object that a call of `publication` leads to, where its place doesn't say: none, or one whose calls are traced.
+    [safe] fn call_begins = lockstep_call_begins(publication: &'static Publication) -> Result<usize>;
+    /// Ends what [`call_begins`] began.
+    [safe] fn call_ends = lockstep_call_ends(publication: &'static Publication);
     /// Waits until something is published there again.
     [safe] fn await_provider = lockstep_await_provider(publication: &'static Publication) -> Result<()>;
     /// What a call of `publication` ended with that unwound with `exception`. Goes on unwinding when that is no failure of the

@@ -114,13 +114,15 @@ pub struct LockWord {
 pub struct Publication {
     /// Who publishes it.
     pub provider: ProviderId,
-    /// The object, and the vtable of its trait; 0 while there is none.
+    /// The object, and the vtable of its trait; 0 while there is none, or while each call is to be found out about.
     pub object: [AtomicUsize; 2],
+    /// The object; 0 while there is none.
+    pub hidden: AtomicUsize,
 }
 
 impl Publication {
     /// The place of a provider that publishes nothing yet.
     pub const fn new(provider: ProviderId) -> Self {
-        Self { provider, object: [const { AtomicUsize::new(0) }; 2] }
+        Self { provider, object: [const { AtomicUsize::new(0) }; 2], hidden: AtomicUsize::new(0) }
     }
 }

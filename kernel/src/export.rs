@@ -17,8 +17,12 @@ unsafe impl Kernel for Exports {
         registry::publications(class)
     }
 
-    unsafe fn absent(publication: &'static Publication) -> Error {
-        registry::absent(publication.provider)
+    unsafe fn call_begins(publication: &'static Publication) -> Result<usize> {
+        registry::call_begins(publication)
+    }
+
+    unsafe fn call_ends(publication: &'static Publication) {
+        trace::end_call(publication.provider);
     }
 
     unsafe fn await_provider(publication: &'static Publication) -> Result<()> {

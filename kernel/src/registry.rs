@@ -253,12 +253,16 @@ pub fn publish(id: ProviderId, module: &str, object: Object) {
 /// Has calls lead to an object from now on. The first half tells whether there is one, so it goes last.
 fn show(publication: &Publication, [object, vtable]: [usize; 2]) {
     publication.object[1].store(vtable, Ordering::Relaxed);
-    publication.object[0].store(object, Ordering::Release);
+    publication.hidden.store(object, Ordering::Release);
+    // The kernel's own calls, of which there is no vtable, are traced where they are made.
+    let is_found_out = vtable != 0 && trace::traces_calls();
+    publication.object[0].store(if is_found_out { 0 } else { object }, Ordering::Release);
 }
 
 /// Has calls lead nowhere from now on.
 fn hide(publication: &Publication) {
     publication.object[0].store(0, Ordering::Relaxed);
+    publication.hidden.store(0, Ordering::Relaxed);
 }
 
 /// Takes away what a provider publishes, once nobody calls it any more: who waits there is sent away.
@@ -327,8 +331,32 @@ pub fn providers(class: Class) -> Vec<ProviderId> {
     publications(class).into_iter().map(|publication| publication.provider).collect()
 }
 
+/// Shows or hides all objects, after the tracing of calls has been switched on or off.
+pub fn show_again() {
+    for provider in &REGISTRY.lock().providers {
+        for (_, publication) in &provider.publications {
+            let object = publication.hidden.load(Ordering::Relaxed);
+            publication.object[0].store(if trace::traces_calls() { 0 } else { object }, Ordering::Release);
+        }
+    }
+}
+
+/// The object that a call leads to where its place is empty.
+///
+/// # Errors
+/// When there is none.
+pub fn call_begins(publication: &Publication) -> Result<usize> {
+    match publication.hidden.load(Ordering::Acquire) {
+        0 => Err(absent(publication.provider)),
+        object => {
+            trace::begin_call(publication.provider);
+            Ok(object)
+        }
+    }
+}
+
 /// Why nothing is published by a provider.
-pub fn absent(id: ProviderId) -> Error {
+fn absent(id: ProviderId) -> Error {
     match REGISTRY.lock().get(id) {
         Some(provider) if provider.restarting => Error::Restarting,
         _ => Error::Gone,
@@ -343,7 +371,7 @@ pub fn await_provider(publication: &'static Publication) -> Result<()> {
     loop {
         // First, so that a caller that is to end itself does.
         thread::sleep_until(time::now() + Duration::from_micros(100))?;
-        if publication.object[0].load(Ordering::Relaxed) != 0 {
+        if publication.hidden.load(Ordering::Relaxed) != 0 {
             return Ok(());
         }
         if absent(publication.provider) == Error::Gone {

@@ -91,6 +91,21 @@ pub fn call(provider: ProviderId) -> Span {
     Span::begin(TraceKind::Calls, provider.raw().into())
 }
 
+/// Whether calls into modules are traced.
+pub fn traces_calls() -> bool {
+    is_on(TraceKind::Calls)
+}
+
+/// The beginning of a call through a handle.
+pub fn begin_call(provider: ProviderId) {
+    point(TraceKind::Calls, TracePhase::Begin, provider.raw().into(), 0);
+}
+
+/// The end of a call through a handle.
+pub fn end_call(provider: ProviderId) {
+    point(TraceKind::Calls, TracePhase::End, provider.raw().into(), 0);
+}
+
 /// The service of an interrupt.
 #[inline(always)]
 pub fn interrupt(line: u32) -> Span {
@@ -178,6 +193,7 @@ pub fn switch(kinds: &[TraceKind]) -> Result<()> {
         make_rings()?;
     }
     KINDS.store(kinds.iter().fold(0, |set, kind| set | bit(*kind)), Ordering::Relaxed);
+    registry::show_again();
     Ok(())
 }
 

@@ -46,9 +46,10 @@ unsafe impl Kernel for FakeKernel {
     unsafe fn publications(class: Class) -> Vec<&'static Publication> {
         registry::publications(class)
     }
-    unsafe fn absent(_: &'static Publication) -> Error {
-        Error::Gone
+    unsafe fn call_begins(_: &'static Publication) -> Result<usize> {
+        Err(Error::Gone)
     }
+    unsafe fn call_ends(_: &'static Publication) {}
     unsafe fn await_provider(_: &'static Publication) -> Result<()> {
         Err(Error::Gone)
     }
