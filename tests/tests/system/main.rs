@@ -13,6 +13,7 @@ mod memory;
 mod modules;
 mod network;
 mod outside;
+mod replacement;
 mod processors;
 mod shell;
 mod signatures;

@@ -44,7 +44,7 @@ fn udp_echo(port: u16, size: usize) {
 }
 
 /// Sends data over a connection of its own, and reads back the same and then the end.
-fn tcp_echo(port: u16, size: usize) {
+pub fn tcp_echo(port: u16, size: usize) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut connection = TcpStream::connect_timeout(&address, STANDSTILL).expect("a connection");
     connection.set_read_timeout(Some(STANDSTILL)).expect("a timeout");
