@@ -18,7 +18,7 @@ unsafe impl Kernel for Exports {
     }
 
     unsafe fn absent(publication: &'static Publication) -> Error {
-        registry::absent(publication.provider)
+        registry::absent(publication)
     }
 
     unsafe fn await_provider(publication: &'static Publication) -> Result<()> {

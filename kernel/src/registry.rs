@@ -119,14 +119,20 @@ pub fn suspend(id: ProviderId) -> bool {
     true
 }
 
-/// Notes whether a provider that isn't bound will be.
-pub fn set_restarting(id: ProviderId, restarting: bool) {
-    let mut classes = Vec::new();
+/// Notes that a provider that is about to be unbound will be bound again.
+pub fn expect(id: ProviderId) {
     if let Some(provider) = REGISTRY.lock().get(id) {
-        provider.restarting = restarting;
-        if !restarting && provider.object.is_none() {
-            classes = provider.publications.iter().map(|(class, _)| *class).collect();
-        }
+        provider.restarting = true;
+    }
+}
+
+/// Has nobody wait any more for a provider that isn't bound.
+pub fn stop_expecting(id: ProviderId) {
+    let mut classes = Vec::new();
+    // One that is bound may have failed again, and will be back.
+    if let Some(provider) = REGISTRY.lock().get(id).filter(|provider| provider.object.is_none()) {
+        provider.restarting = false;
+        classes = provider.publications.iter().map(|(class, _)| *class).collect();
     }
     notify(&classes);
 }
@@ -327,10 +333,13 @@ pub fn providers(class: Class) -> Vec<ProviderId> {
     publications(class).into_iter().map(|publication| publication.provider).collect()
 }
 
-/// Why nothing is published by a provider.
-pub fn absent(id: ProviderId) -> Error {
-    match REGISTRY.lock().get(id) {
-        Some(provider) if provider.restarting => Error::Restarting,
+/// Why nothing was published there a moment ago.
+pub fn absent(publication: &Publication) -> Error {
+    let mut registry = REGISTRY.lock();
+    // Meanwhile it may have been started again.
+    let is_back = publication.object[0].load(Ordering::Relaxed) != 0;
+    match registry.get(publication.provider) {
+        Some(provider) if provider.restarting || is_back => Error::Restarting,
         _ => Error::Gone,
     }
 }
@@ -346,7 +355,7 @@ pub fn await_provider(publication: &'static Publication) -> Result<()> {
         if publication.object[0].load(Ordering::Relaxed) != 0 {
             return Ok(());
         }
-        if absent(publication.provider) == Error::Gone {
+        if absent(publication) == Error::Gone {
             return Err(Error::Gone);
         }
     }
