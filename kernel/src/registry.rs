@@ -119,14 +119,20 @@ pub fn suspend(id: ProviderId) -> bool {
     true
 }
 
-/// Notes whether a provider that isn't bound will be.
-pub fn set_restarting(id: ProviderId, restarting: bool) {
-    let mut classes = Vec::new();
+/// Notes that a provider that is about to be unbound will be bound again.
+pub fn expect(id: ProviderId) {
     if let Some(provider) = REGISTRY.lock().get(id) {
-        provider.restarting = restarting;
-        if !restarting && provider.object.is_none() {
-            classes = provider.publications.iter().map(|(class, _)| *class).collect();
-        }
+        provider.restarting = true;
+    }
+}
+
+/// Has nobody wait any more for a provider that isn't bound.
+pub fn stop_expecting(id: ProviderId) {
+    let mut classes = Vec::new();
+    // One that is bound may have failed again, and will be back.
+    if let Some(provider) = REGISTRY.lock().get(id).filter(|provider| provider.object.is_none()) {
+        provider.restarting = false;
+        classes = provider.publications.iter().map(|(class, _)| *class).collect();
     }
     notify(&classes);
 }
@@ -347,7 +353,7 @@ pub fn show_again() {
 /// When there is none.
 pub fn call_begins(publication: &Publication) -> Result<usize> {
     match publication.hidden.load(Ordering::Acquire) {
-        0 => Err(absent(publication.provider)),
+        0 => Err(absent(publication)),
         object => {
             trace::begin_call(publication.provider);
             Ok(object)
@@ -355,10 +361,13 @@ pub fn call_begins(publication: &Publication) -> Result<usize> {
     }
 }
 
-/// Why nothing is published by a provider.
-fn absent(id: ProviderId) -> Error {
-    match REGISTRY.lock().get(id) {
-        Some(provider) if provider.restarting => Error::Restarting,
+/// Why nothing was published there a moment ago.
+fn absent(publication: &Publication) -> Error {
+    let mut registry = REGISTRY.lock();
+    // Meanwhile it may have been started again.
+    let is_back = publication.hidden.load(Ordering::Relaxed) != 0;
+    match registry.get(publication.provider) {
+        Some(provider) if provider.restarting || is_back => Error::Restarting,
         _ => Error::Gone,
     }
 }
@@ -374,7 +383,7 @@ pub fn await_provider(publication: &'static Publication) -> Result<()> {
         if publication.hidden.load(Ordering::Relaxed) != 0 {
             return Ok(());
         }
-        if absent(publication.provider) == Error::Gone {
+        if absent(publication) == Error::Gone {
             return Err(Error::Gone);
         }
     }

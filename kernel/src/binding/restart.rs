@@ -23,7 +23,7 @@ pub fn restart(machine: &'static Machine, failed: ProviderId, ending: Ending) ->
         let mut unbound = Vec::new();
         for step in plan {
             if let Step::Unbind(provider) = step {
-                registry::set_restarting(provider, true);
+                registry::expect(provider);
                 unbound.push(provider);
             }
             let own = step == Step::Unbind(failed);
@@ -45,7 +45,7 @@ pub fn restart(machine: &'static Machine, failed: ProviderId, ending: Ending) ->
             }
         }
         // Those that aren't there now won't be.
-        unbound.into_iter().for_each(|provider| registry::set_restarting(provider, false));
+        unbound.into_iter().for_each(|provider| registry::stop_expecting(provider));
         result
     })
 }
@@ -65,7 +65,7 @@ pub fn give_up(failed: ProviderId, ending: Ending, reason: &str) -> Result<()> {
             perform(step, if provider == failed { ending } else { Ending::Orderly })?;
             let module = registry::module_of(provider);
             registry::set_state(provider, module.as_deref(), DeviceState::Failed(reason.into()));
-            registry::set_restarting(provider, false);
+            registry::stop_expecting(provider);
         }
         Ok(())
     })
