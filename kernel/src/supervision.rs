@@ -6,7 +6,7 @@
 
 use crate::binding::{self, Ending};
 use crate::failure::{self, Failure};
-use crate::machine::{self, Machine};
+use crate::machine::Machine;
 use crate::processor::exceptions::Frame;
 use crate::thread::{self, event, schedule};
 use crate::{interrupt, modules, registry, time, trace};
@@ -23,6 +23,7 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 /// How often a module may fail within [`PERIOD`] and be started again; `restart.limit=N` in `bootargs` sets another.
@@ -33,8 +34,9 @@ const PERIOD: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a call into a module may use a processor; `budget=MILLISECONDS` in `bootargs` sets another.
-const BUDGET: Duration = Duration::from_secs(1);
+/// How long a call into a module may use a processor, in milliseconds; `budget=MILLISECONDS` in `bootargs` sets another.
+const BUDGET: u64 = 1000;
+static BUDGET_GIVEN: AtomicU64 = AtomicU64::new(BUDGET);
 /// The same for interrupt handlers.
 const INTERRUPT_BUDGET: Duration = Duration::from_millis(100);
 
@@ -103,8 +105,7 @@ pub fn charge(frame: &mut Frame) {
 }
 
 fn budget() -> Duration {
-    let given = machine::get().and_then(|machine| machine.argument("budget")?.parse().ok());
-    given.map_or(BUDGET, Duration::from_millis)
+    Duration::from_millis(BUDGET_GIVEN.load(Ordering::Relaxed))
 }
 
 /// An interrupt came upon the running thread: ends it where it is if it was told to end and doesn't.
@@ -144,6 +145,9 @@ pub fn start(machine: &'static Machine) -> abi::Result<()> {
     let signal = event::create()?;
     *SIGNAL.lock() = Some(signal);
     let number = |name| machine.argument(name).and_then(|value| value.parse::<usize>().ok());
+    if let Some(budget) = number("budget") {
+        BUDGET_GIVEN.store(budget as u64, Ordering::Relaxed);
+    }
     let mut supervisor = Supervisor {
         machine,
         limit: number("restart.limit").unwrap_or(LIMIT),

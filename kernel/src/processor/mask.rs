@@ -69,14 +69,15 @@ impl<T> HardLock<T> {
                 core::hint::spin_loop();
             }
         }
-        HardGuard { lock: self, _masked: masked }
+        HardGuard { held: Held(self), masked }
     }
 
     /// Takes the lock if nobody holds it.
     #[inline]
     pub fn try_lock(&self) -> Option<HardGuard<'_, T>> {
         let masked = InterruptsMasked::new();
-        self.try_take().then_some(HardGuard { lock: self, _masked: masked })
+        // Not `then_some`: a guard that is made frees the lock.
+        self.try_take().then(|| HardGuard { held: Held(self), masked })
     }
 
     #[inline]
@@ -87,9 +88,20 @@ impl<T> HardLock<T> {
 
 /// Access to what a [`HardLock`] protects.
 pub struct HardGuard<'a, T> {
-    lock: &'a HardLock<T>,
+    held: Held<'a, T>,
     // Dropped after the lock has been freed.
-    _masked: InterruptsMasked,
+    masked: InterruptsMasked,
+}
+
+/// A lock that has been taken; frees it when dropped.
+struct Held<'a, T>(&'a HardLock<T>);
+
+impl<T> HardGuard<'_, T> {
+    /// Frees the lock; interrupts stay masked until what this returns is dropped.
+    #[inline]
+    pub fn release(self) -> InterruptsMasked {
+        self.masked
+    }
 }
 
 impl<T> Deref for HardGuard<'_, T> {
@@ -98,7 +110,7 @@ impl<T> Deref for HardGuard<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: the lock is held as long as the guard lives.
-        unsafe { &*self.lock.value.get() }
+        unsafe { &*self.held.0.value.get() }
     }
 }
 
@@ -106,13 +118,13 @@ impl<T> DerefMut for HardGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the lock is held as long as the guard lives, which is borrowed exclusively.
-        unsafe { &mut *self.lock.value.get() }
+        unsafe { &mut *self.held.0.value.get() }
     }
 }
 
-impl<T> Drop for HardGuard<'_, T> {
+impl<T> Drop for Held<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.taken.store(false, Ordering::Release);
+        self.0.taken.store(false, Ordering::Release);
     }
 }

@@ -194,12 +194,13 @@ impl Thread {
 
     /// Blocks the thread, which is the running one, until it is woken; `lock` keeps away who would do that until then.
     fn block<T>(&'static self, lock: HardGuard<'_, T>, deadline: Option<Instant>) -> Woken {
-        let masked = InterruptsMasked::new();
-        self.set_state(State::Blocked);
+        // First, since from here on it may be woken: who tells it to stop doesn't need the lock.
         if let Some(deadline) = deadline {
             schedule::sleep(self, deadline);
         }
-        drop(lock);
+        self.set_state(State::Blocked);
+        // Interrupts stay masked until it has its turn again.
+        let masked = lock.release();
         // Who told it to stop before it was blocked couldn't wake it.
         if self.is_stopping() && self.become_ready(Woken::Stopped) {
             schedule::end_sleep(self);
@@ -403,6 +404,8 @@ pub fn recover(publication: &Publication) {
 }
 
 /// What the processor does when there is nothing to do: sleeps until an interrupt comes.
+// Not inlined: its callers may have kept the block that they had before they were a thread.
+#[inline(never)]
 pub fn idle() -> ! {
     loop {
         reap();

@@ -4,6 +4,7 @@ use super::{THREADS, Thread, Woken, check_may_wait, schedule};
 use crate::processor::HardLock;
 use abi::running::LockWord;
 use abi::{Error, Result};
+use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -36,11 +37,12 @@ pub fn wait(word: &AtomicU32, seen: u32) -> Result<()> {
     if thread.is_stopping() {
         return Err(Error::Stopping);
     }
-    lend(seen & !AWAITED, thread.priority());
     let mut bucket = bucket(word).lock();
     if word.load(Ordering::Relaxed) != seen {
         return Ok(());
     }
+    // While the bucket is locked, so that the holder can't have taken its own priority back before.
+    lend(seen & !AWAITED, thread.priority());
     thread.deadline.store(ptr::from_ref(word).addr() as u64, Ordering::Relaxed);
     thread.next_waiter.store(bucket.first.cast_mut(), Ordering::Relaxed);
     bucket.first = thread;
@@ -48,72 +50,101 @@ pub fn wait(word: &AtomicU32, seen: u32) -> Result<()> {
     if woken == Woken::Raised {
         return Ok(());
     }
-    remove(word, |other| ptr::eq(other, thread));
+    self::bucket(word).lock().remove(|other| ptr::eq(other, thread));
     Err(Error::Stopping)
 }
 
-/// Wakes the most urgent of those who wait for the mutex, whose holder has just let go of it and has its own priority
-/// again.
+/// Wakes the most urgent of those who wait for the mutex, which the running thread has just let go of. That takes back
+/// what was lent to it for this one.
 pub fn wake(word: &AtomicU32) {
-    let running = schedule::running();
-    running.priority.store(running.base_priority as usize, Ordering::Relaxed);
-    let address = ptr::from_ref(word).addr() as u64;
-    let waits = |thread: &Thread| thread.deadline.load(Ordering::Relaxed) == address;
-    loop {
-        let (mut count, mut highest) = (0, 0);
-        let guard = bucket(word).lock();
-        let mut next = guard.first;
-        // SAFETY: who waits lives.
-        while let Some(thread) = unsafe { next.as_ref() } {
-            if waits(thread) {
-                count += 1;
-                highest = highest.max(thread.priority());
-            }
-            next = thread.next_waiter.load(Ordering::Relaxed);
-        }
-        drop(guard);
+    let mut bucket = bucket(word).lock();
+    while let (Some(priority), count) = bucket.highest(word) {
         if count > 1 {
             // Whoever holds it next is to wake the others in turn.
             word.fetch_or(AWAITED, Ordering::Relaxed);
         }
-        // One that doesn't wait any more leaves it to the next.
-        match remove(word, |thread| waits(thread) && thread.priority() >= highest) {
+        let is_next = |thread: &Thread| waits_for(thread, word) && thread.priority() >= priority;
+        // One that doesn't wait any more leaves it to the next. The bucket is locked, so that it can't wait for something
+        // else meanwhile.
+        match bucket.remove(is_next) {
             Some(thread) if !thread.wake(Woken::Raised) => {}
             _ => break,
         }
     }
+    drop(bucket);
+    take_back();
     super::give_way_if_due();
+}
+
+/// Gives the running thread its own priority again, or the highest of those who wait for mutexes that it still holds.
+fn take_back() {
+    let running = schedule::running();
+    let base = running.base_priority as usize;
+    if running.priority() == base {
+        return;
+    }
+    schedule::set_priority(base);
+    for (word, _) in running.block.mutexes.iter().take(running.block.mutexes_held.get() as usize).map(Cell::get) {
+        let word = word.cast();
+        // While the bucket is locked nobody begins to wait: who came before is seen here, who comes later lends by himself.
+        let bucket = bucket(word).lock();
+        if let (Some(priority), _) = bucket.highest(word)
+            && priority > running.priority()
+        {
+            schedule::set_priority(priority);
+        }
+    }
 }
 
 /// Has all who wait for a mutex see what has become of it. It may not even be there any more.
 pub fn abandon(word: *const LockWord) {
     // The holder is a lock's first word, and only its address counts.
-    let address = word.addr() as u64;
     let word = word.cast::<AtomicU32>();
-    let waits = |thread: &Thread| thread.deadline.load(Ordering::Relaxed) == address;
-    while let Some(thread) = remove(word, waits) {
+    let mut bucket = bucket(word).lock();
+    while let Some(thread) = bucket.remove(|thread| waits_for(thread, word)) {
         thread.wake(Woken::Raised);
     }
 }
 
-/// Takes the first that passes `test` out of the bucket.
-fn remove(word: *const AtomicU32, test: impl Fn(&Thread) -> bool) -> Option<&'static Thread> {
-    let mut bucket = bucket(word).lock();
-    let (mut previous, mut next): (*const Thread, _) = (ptr::null(), bucket.first);
-    // SAFETY: who waits lives.
-    while let Some(thread) = unsafe { next.as_ref::<'static>() } {
-        let after = thread.next_waiter.load(Ordering::Relaxed).cast_const();
-        if test(thread) {
-            // SAFETY: as above.
-            match unsafe { previous.as_ref() } {
-                None => bucket.first = after,
-                Some(previous) => previous.next_waiter.store(after.cast_mut(), Ordering::Relaxed),
+/// Whether a thread in the bucket of `word` waits for that one.
+fn waits_for(thread: &Thread, word: *const AtomicU32) -> bool {
+    thread.deadline.load(Ordering::Relaxed) == word.addr() as u64
+}
+
+impl Bucket {
+    /// The highest priority of those who wait for a mutex, and how many they are.
+    fn highest(&self, word: *const AtomicU32) -> (Option<usize>, usize) {
+        let (mut highest, mut count) = (None, 0);
+        let mut next = self.first;
+        // SAFETY: who waits lives.
+        while let Some(thread) = unsafe { next.as_ref() } {
+            if waits_for(thread, word) {
+                count += 1;
+                highest = highest.max(Some(thread.priority()));
             }
-            return Some(thread);
+            next = thread.next_waiter.load(Ordering::Relaxed);
         }
-        (previous, next) = (next, after);
+        (highest, count)
     }
-    None
+
+    /// Takes the first that passes `test` out.
+    fn remove(&mut self, test: impl Fn(&Thread) -> bool) -> Option<&'static Thread> {
+        let (mut previous, mut next): (*const Thread, _) = (ptr::null(), self.first);
+        // SAFETY: who waits lives.
+        while let Some(thread) = unsafe { next.as_ref::<'static>() } {
+            let after = thread.next_waiter.load(Ordering::Relaxed).cast_const();
+            if test(thread) {
+                // SAFETY: as above.
+                match unsafe { previous.as_ref() } {
+                    None => self.first = after,
+                    Some(previous) => previous.next_waiter.store(after.cast_mut(), Ordering::Relaxed),
+                }
+                return Some(thread);
+            }
+            (previous, next) = (next, after);
+        }
+        None
+    }
 }
 
 /// Lends the priority of a thread that waits to the one that it waits for.

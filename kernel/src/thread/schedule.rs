@@ -244,10 +244,11 @@ pub fn switch(_masked: &InterruptsMasked) {
     if !ptr::eq(next, idle) {
         queue.arm_before(time::at(now) + TICK);
     }
-    drop(queue);
-    local.left.store(ptr::from_ref(previous).cast_mut(), Ordering::Relaxed);
+    // Under the lock, so that who puts a thread into the queue knows whether it is more urgent.
     let urgency = if ptr::eq(next, idle) { IDLE } else { 1 + next.priority() };
     local.urgency.store(urgency, Ordering::Relaxed);
+    drop(queue);
+    local.left.store(ptr::from_ref(previous).cast_mut(), Ordering::Relaxed);
     processor::set_block(&next.block);
     // SAFETY: `next` was in a queue and is on no processor, so its context is the one that it was suspended or made
     // with; `previous` isn't freed before `finish` has let go of it. The caller has masked interrupts.
@@ -388,8 +389,11 @@ pub fn tick() -> bool {
             break;
         }
         queue.sleepers = thread.next_sleeper.load(Ordering::Relaxed);
+        let won = thread.become_ready(super::Woken::Timeout);
+        // Not before: who else wakes it would find that it doesn't sleep, and not wait for the queue's lock. It would
+        // run, block again, and be woken here from another wait.
         thread.sleeps_on.store(usize::MAX, Ordering::Relaxed);
-        if thread.become_ready(super::Woken::Timeout) {
+        if won {
             // It may be on its way out of another processor, but then it would sleep there.
             queue.push(thread);
             local.ready.fetch_add(1, Ordering::Relaxed);
@@ -453,11 +457,29 @@ pub fn prod(thread: &Thread) {
     }
 }
 
+/// Gives the running thread another priority; it gives way as soon as it can if that is due then.
+pub fn set_priority(priority: usize) {
+    let _masked = InterruptsMasked::new();
+    let (local, running) = (local(), running());
+    let queue = local.queue.lock();
+    running.priority.store(priority, Ordering::Relaxed);
+    local.urgency.store(1 + priority, Ordering::Relaxed);
+    if queue.highest().is_some_and(|highest| highest > priority) {
+        note_reschedule(local);
+    }
+}
+
 /// Moves a ready thread to the queue that its priority asks for, after that has changed.
 pub fn requeue(thread: &'static Thread) {
-    let index = thread.processor.load(Ordering::Relaxed);
-    let mut queue = processor_at(index).queue.lock();
-    if queue.pop(|other| ptr::eq(other, thread)).is_some() {
-        queue.push(thread);
+    loop {
+        let index = thread.processor.load(Ordering::Relaxed);
+        let mut queue = processor_at(index).queue.lock();
+        if queue.pop(|other| ptr::eq(other, thread)).is_some() {
+            return queue.push(thread);
+        }
+        // It may have been moved to another processor meanwhile.
+        if thread.processor.load(Ordering::Relaxed) == index {
+            return;
+        }
     }
 }
