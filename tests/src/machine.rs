@@ -318,24 +318,35 @@ impl Machine {
     /// Waits for a text; returns what was shown before it, from where the last wait ended.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        let screen = self.screen.clone();
-        let mut shown = screen.lock();
+        if let Some(before) = self.wait_at_most(text, PATIENCE) {
+            return before;
+        }
+        let how = if self.screen.lock().ended { "QEMU exited before" } else { "time ran out before" };
+        self.fail(&format!("{how} the console showed {text:?}"));
+    }
+
+    /// As [`wait_for`](Self::wait_for), but nothing is returned when the text hasn't come by then.
+    pub fn wait_at_most(&mut self, text: &str, patience: Duration) -> Option<String> {
+        let deadline = Instant::now() + patience;
+        let mut shown = self.screen.lock();
         loop {
             let new = &shown.text[self.read..];
             if let Some(position) = new.windows(text.len()).position(|window| window == text.as_bytes()) {
                 let before = String::from_utf8_lossy(&new[..position]).into_owned();
                 self.read += position + text.len();
-                return before;
+                return Some(before);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if shown.ended || left.is_zero() {
-                let how = if shown.ended { "QEMU exited before" } else { "time ran out before" };
-                drop(shown);
-                self.fail(&format!("{how} the console showed {text:?}"));
+                return None;
             }
-            shown = screen.changed.wait_timeout(shown, left).unwrap_or_else(PoisonError::into_inner).0;
+            shown = self.screen.changed.wait_timeout(shown, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// All that the console has shown.
+    pub fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().text).into_owned()
     }
 
     /// Types a command; returns what it prints, without the last line's end.
@@ -424,8 +435,7 @@ impl Machine {
     #[track_caller]
     pub fn fail(&self, problem: &str) -> ! {
         let mut message = format!("{problem}\n--- {}\n", self.command_line);
-        let text = self.screen.lock().text.clone();
-        for line in String::from_utf8_lossy(&text).lines() {
+        for line in self.shown().lines() {
             // Escape sequences of the line editor are for a terminal.
             let _ = writeln!(message, "  | {}", line.escape_debug());
         }

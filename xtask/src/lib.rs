@@ -11,6 +11,7 @@ mod debian;
 mod describe;
 mod experiments;
 mod exports;
+mod faults;
 mod files;
 mod firmware;
 mod fuzz;
@@ -49,6 +50,10 @@ usage: ./x COMMAND
                          count the instructions that boot, module loading, ping and idling take, for Linux too (fetched
                          once), and by function
   experiments            try what docs/experiments.md asks, in QEMU, and write there what came of it
+  faults [--count N] [--seed N] [--jobs N] | --replay FAULT | --report
+                         hit N instructions of running drivers (1000), or those that are missing to as many, in several
+                         machines (2) side by side, and write what came of it to docs/fault-campaign.md; inject one fault
+                         again, and show the console; write the page only
   fuzz [NAME [--seconds N | FILE...]]
                          list what can be fuzzed, look for inputs on which NAME fails, or run NAME on those in files
   clean                  remove all that was built
@@ -108,6 +113,12 @@ fn run(arguments: &[&str]) -> Result<()> {
             let workspace = Workspace::find()?;
             build::build(&workspace)?;
             experiments::experiments(&workspace)
+        }
+        ["faults", options @ ..] => {
+            let options = faults::Options::parse(options)?;
+            let workspace = Workspace::find()?;
+            build::build(&workspace)?;
+            faults::faults(&workspace, &options)
         }
         ["fuzz", arguments @ ..] => fuzz::fuzz(&Workspace::find()?, arguments),
         ["clean"] => clean(&Workspace::find()?),

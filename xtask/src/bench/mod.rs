@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::cargo::Workspace;
+pub use machine::build_plugin;
 use machine::Machine;
 
 /// How often each system is measured.
@@ -69,7 +70,7 @@ pub struct Figures {
 /// Measures what was built, and prints the figures.
 pub fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
     let scratch = workspace.root.join("target/bench");
-    machine::build_plugin(&workspace.root.join("bench/count.c"), &scratch)?;
+    build_plugin(&workspace.root.join("bench/count.c"), &scratch)?;
     let system = lockstep::System::find(workspace, &scratch)?;
 
     let mut runs = Vec::new();

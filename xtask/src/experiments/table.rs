@@ -3,14 +3,16 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::machine::Outcome;
 use crate::files;
 
 /// What stands around the tables in the page.
-const BEGIN: &str = "<!-- `./x experiments` writes what follows -->\n";
-const END: &str = "<!-- `./x experiments` has written what precedes -->\n";
+const MARKS: (&str, &str) = (
+    "<!-- `./x experiments` writes what follows -->\n",
+    "<!-- `./x experiments` has written what precedes -->\n",
+);
 
 /// The rows that belong together.
 pub struct Table {
@@ -73,11 +75,7 @@ impl std::fmt::Display for Row {
 
 /// Puts the tables into a page, in place of those that it has.
 pub fn write(page: &Path, tables: &[Table]) -> Result<()> {
-    let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let around = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = around.with_context(|| format!("{} has not both marks of the tables", page.display()))?;
-    files::update(page, format!("{before}{BEGIN}{}\n{END}{after}", markdown(tables)).as_bytes())?;
-    Ok(())
+    files::update_between(page, MARKS, &format!("{}\n", markdown(tables))).map(|_| ())
 }
 
 fn markdown(tables: &[Table]) -> String {

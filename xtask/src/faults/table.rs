@@ -1,0 +1,86 @@
+//! The tables in the book.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::fault::DRIVERS;
+use super::mutation::Mutation;
+use super::results::{Record, Results};
+use super::trial::Outcome;
+use crate::cargo::Workspace;
+use crate::files;
+
+const MARKS: (&str, &str) =
+    ("<!-- `./x faults` writes what follows -->\n", "<!-- `./x faults` has written what precedes -->\n");
+
+/// Puts the tables into the page, in place of those that it has.
+pub fn write(workspace: &Workspace, results: &Results) -> Result<()> {
+    files::update_between(&workspace.root.join("docs/fault-campaign.md"), MARKS, &markdown(results))?;
+    Ok(())
+}
+
+fn markdown(results: &Results) -> String {
+    let records: Vec<&Record> = results.records.values().collect();
+    let late = records.iter().filter(|record| record.is_late).count();
+    let mut text = format!(
+        "\n{} faults, `--seed {}`. {late} of them had an effect only in a machine that was hit before.\n",
+        records.len(),
+        results.seed
+    );
+    text += "\n### By driver\n\n";
+    text += &heading("driver", "| instructions ");
+    for module in DRIVERS {
+        let own: Vec<_> = records.iter().copied().filter(|record| record.fault.module == module).collect();
+        let places = results.places.get(module).copied().unwrap_or(0);
+        text += &row(&format!("`{module}` | {places}"), &own);
+    }
+    text += &row(&format!("all | {}", results.places.values().sum::<u64>()), &records);
+    text += "\n### By kind of fault\n\n";
+    text += &heading("instruction", "");
+    for mutation in Mutation::ALL {
+        let own: Vec<_> = records.iter().copied().filter(|record| record.mutation == mutation).collect();
+        text += &row(mutation.name(), &own);
+    }
+    text += "\n### How the kernel was lost\n\n| times | what was seen | one of them |\n| --- | --- | --- |\n";
+    let mut reasons = BTreeMap::<String, Vec<&Record>>::new();
+    for record in records {
+        let outcome = record.finding.outcome;
+        if matches!(outcome, Outcome::Fatal | Outcome::Hang | Outcome::Damaged) {
+            let what = format!("{}: {}", outcome.name(), without_numbers(&record.finding.detail));
+            reasons.entry(what).or_default().push(record);
+        }
+    }
+    let mut reasons: Vec<_> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, records)| std::cmp::Reverse(records.len()));
+    for (what, records) in reasons {
+        if let Some(first) = records.first() {
+            // Writing to a string never fails.
+            let _ = writeln!(text, "| {} | {} | `{}` |", records.len(), what.replace('|', "\\|"), first.fault);
+        }
+    }
+    text + "\n"
+}
+
+fn heading(first: &str, more: &str) -> String {
+    let names: String = Outcome::ALL.iter().map(|outcome| format!("| {} ", outcome.name())).collect();
+    let columns = 2 + Outcome::ALL.len() + usize::from(!more.is_empty());
+    format!("| {first} {more}| faults {names}|\n|{}\n", " --- |".repeat(columns))
+}
+
+fn row(name: &str, records: &[&Record]) -> String {
+    let count = |outcome| records.iter().filter(|record| record.finding.outcome == outcome).count();
+    let cells: String = Outcome::ALL.into_iter().map(|outcome| format!("| {} ", count(outcome))).collect();
+    format!("| {name} | {} {cells}|\n", records.len())
+}
+
+/// So that what differs only in an address is one.
+fn without_numbers(text: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let is_number = word.trim_start_matches(['(', '-']).starts_with(|first: char| first.is_ascii_digit());
+        words.push(if is_number { "N".to_owned() } else { word.to_owned() });
+    }
+    words.join(" ")
+}
