@@ -37,7 +37,8 @@ pub fn update(path: &Path, contents: &[u8]) -> Result<bool> {
 pub fn update_between(path: &Path, (begin, end): (&str, &str), text: &str) -> Result<bool> {
     let old = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let around = old.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
-    let (before, after) = around.with_context(|| format!("{} has not both marks of what is written", path.display()))?;
+    let (before, after) =
+        around.with_context(|| format!("{} has not both marks of what is written", path.display()))?;
     update(path, format!("{before}{begin}{text}{end}{after}").as_bytes())
 }
 

@@ -16,8 +16,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::cargo::Workspace;
-pub use machine::build_plugin;
 use machine::Machine;
+pub use machine::build_plugin;
 
 /// How often each system is measured.
 const RUNS: usize = 3;

@@ -9,10 +9,8 @@ use super::machine::Outcome;
 use crate::files;
 
 /// What stands around the tables in the page.
-const MARKS: (&str, &str) = (
-    "<!-- `./x experiments` writes what follows -->\n",
-    "<!-- `./x experiments` has written what precedes -->\n",
-);
+const MARKS: (&str, &str) =
+    ("<!-- `./x experiments` writes what follows -->\n", "<!-- `./x experiments` has written what precedes -->\n");
 
 /// The rows that belong together.
 pub struct Table {

@@ -73,11 +73,8 @@ impl Places {
         let socket = folder.path().join("control");
         let client = UnixDatagram::bind(folder.path().join("client"))?;
         client.set_read_timeout(Some(PATIENCE))?;
-        let plugin = format!(
-            "{},out=/dev/null,profile=on,control={}",
-            scratch.join("count.so").display(),
-            socket.display()
-        );
+        let plugin =
+            format!("{},out=/dev/null,profile=on,control={}", scratch.join("count.so").display(), socket.display());
         // The plugin counts on one thread.
         let mut guest = Guest::boot("log=off", &[("-accel", "tcg,thread=single"), ("-plugin", &plugin)])?;
         let modules = guest.modules().ok().context("the machine doesn't list its modules")?;

@@ -100,17 +100,16 @@ fn campaign(workspace: &Workspace, count: usize, seed: u64, jobs: usize) -> Resu
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     })
 }
 
 /// Injects a fault into the machine that there is, or a new one. An effect in a machine that was hit before may be an
 /// earlier fault's: then what comes of it in a new one counts. Also returns whether that is no effect.
-fn hit(
-    machine: &mut Option<(Guest, usize)>,
-    fault: &Fault,
-    random: &mut fastrand::Rng,
-) -> Result<(Finding, bool)> {
+fn hit(machine: &mut Option<(Guest, usize)>, fault: &Fault, random: &mut fastrand::Rng) -> Result<(Finding, bool)> {
     let mut was_used = false;
     if let Some((guest, hits)) = machine.as_mut().filter(|(_, hits)| *hits < FAULTS_FOR_A_MACHINE) {
         *hits += 1;

@@ -65,8 +65,8 @@ impl Results {
     /// Those of the last campaign.
     pub fn read(workspace: &Workspace) -> Result<Self> {
         let path = workspace.root.join(FILE);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {FILE}, which ./x faults writes"))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {FILE}, which ./x faults writes"))?;
         let mut values = text.lines().map_while(|line| serde_json::from_str::<Value>(line).ok());
         let header = values.next().with_context(|| format!("{FILE} is empty"))?;
         let seed = header.get("seed").and_then(Value::as_u64).with_context(|| format!("{FILE} has no seed"))?;
