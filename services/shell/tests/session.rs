@@ -147,7 +147,7 @@ fn wrong_arguments_show_the_usage() {
     let (_session, screen) = shell(|| ());
     screen.command("lsmod -v", "usage: lsmod\n");
     screen.command("ip route", "usage: ip [addr]\n");
-    screen.command("insmod", "usage: insmod MODULE [NAME=VALUE...]\n");
+    screen.command("insmod", "usage: insmod [--replace] MODULE [NAME=VALUE...]\n");
     screen.command("rmmod", "usage: rmmod [--force] MODULE\n");
     screen.command("rmmod a b", "usage: rmmod [--force] MODULE\n");
     screen.command("modinfo", "usage: modinfo [-v] [MODULE]\n");
