@@ -52,6 +52,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "lsdev", arguments: "", summary: "list the devices and what drives them", run: modules::lsdev },
     Command { name: "lsmod", arguments: "", summary: "list the loaded modules", run: modules::lsmod },
     Command { name: "modinfo", arguments: "[-v] [MODULE]", summary: "show what a module says of itself; -v: and what loading it took", run: modules::modinfo },
+    Command { name: "modprobe", arguments: "MODULE [NAME=VALUE...] | -r MODULE", summary: "load a module unless it is loaded; -r: unload it", run: modules::modprobe },
     Command { name: "ping", arguments: "ADDRESS [-c COUNT]", summary: "ask a host for echo replies; Ctrl-C stops", run: network::ping },
     Command { name: "poweroff", arguments: "", summary: "switch the machine off", run: system::poweroff },
     Command { name: "reboot", arguments: "", summary: "reset the machine", run: system::reboot },

@@ -129,6 +129,7 @@ fn help_lists_every_command() {
         "lsdev",
         "lsmod",
         "modinfo",
+        "modprobe",
         "ping",
         "poweroff",
         "reboot",

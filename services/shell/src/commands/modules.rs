@@ -4,7 +4,7 @@ use super::Failure;
 use crate::table::{Column, Table};
 use crate::terminal::Terminal;
 use abi::prelude::*;
-use abi::system::{self, Assignment, Dependents, DeviceState, LoadReport};
+use abi::system::{self, Assignment, Dependents, DeviceState, LoadReport, ModuleStatus};
 
 pub fn lsmod(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
     let columns = [Column::Left("Module"), Column::Right("Size"), Column::Left("Text at"), Column::Left("Used by")];
@@ -119,15 +119,36 @@ pub fn insmod(_terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failur
         _ => (false, arguments),
     };
     let (name, parameters) = arguments.split_first().ok_or(Failure::Usage)?;
-    let assignment = |word: &&str| {
-        let (name, value) = word.split_once('=').unwrap_or((word, ""));
-        Assignment { name: name.into(), value: value.into() }
-    };
-    let parameters: Vec<_> = parameters.iter().map(assignment).collect();
+    let parameters = assignments(parameters);
     if replaces {
         return Ok(system::replace_module(name, &parameters)?);
     }
     Ok(system::load_module(name, &parameters)?)
+}
+
+/// `NAME=VALUE` or a bare `NAME` each.
+fn assignments(words: &[&str]) -> Vec<Assignment> {
+    let assignment = |word: &&str| {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        Assignment { name: name.into(), value: value.into() }
+    };
+    words.iter().map(assignment).collect()
+}
+
+/// As `insmod`, which loads what a module depends on as well, but content when it is loaded already; or as `rmmod`.
+pub fn modprobe(terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> {
+    match arguments {
+        ["-r" | "--remove", name] => rmmod(terminal, &[name]),
+        [name, parameters @ ..] if !name.starts_with('-') => {
+            // Dashes and underscores are the same in a module's name.
+            let is_meant = |module: &ModuleStatus| module.name.replace('_', "-") == name.replace('_', "-");
+            if system::modules().iter().any(is_meant) {
+                return Ok(());
+            }
+            Ok(system::load_module(name, &assignments(parameters))?)
+        }
+        _ => Err(Failure::Usage),
+    }
 }
 
 pub fn rmmod(_terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> {
