@@ -100,7 +100,7 @@ impl Replacement {
         let root = registry::root(provider).ok_or(Error::Gone)?;
         let handover = registry::call(root, Object::hand_over)?;
         let start = time::now();
-        registry::set_restarting(provider, true);
+        registry::expect(provider);
         let ended = end(provider, Ending::Orderly);
         let former = if Arc::ptr_eq(next, &self.new) { &self.old } else { &self.new };
         let result = ended.and_then(|()| {
@@ -118,7 +118,7 @@ impl Replacement {
                 }
             }
         });
-        registry::set_restarting(provider, false);
+        registry::stop_expecting(provider);
         result
     }
 

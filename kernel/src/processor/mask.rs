@@ -5,6 +5,7 @@
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -69,19 +70,24 @@ impl<T> HardLock<T> {
                 core::hint::spin_loop();
             }
         }
-        HardGuard { lock: self, _masked: masked }
+        HardGuard { lock: self, masked }
     }
 
     /// Takes the lock if nobody holds it.
     #[inline]
     pub fn try_lock(&self) -> Option<HardGuard<'_, T>> {
         let masked = InterruptsMasked::new();
-        self.try_take().then_some(HardGuard { lock: self, _masked: masked })
+        self.try_take().then_some(HardGuard { lock: self, masked })
     }
 
     #[inline]
     fn try_take(&self) -> bool {
         self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline]
+    fn free(&self) {
+        self.taken.store(false, Ordering::Release);
     }
 }
 
@@ -89,7 +95,18 @@ impl<T> HardLock<T> {
 pub struct HardGuard<'a, T> {
     lock: &'a HardLock<T>,
     // Dropped after the lock has been freed.
-    _masked: InterruptsMasked,
+    masked: InterruptsMasked,
+}
+
+impl<T> HardGuard<'_, T> {
+    /// Frees the lock, and goes on keeping interrupts masked: until then they were not, perhaps, and a mask that is made
+    /// while the lock is held must not outlive it.
+    pub fn into_mask(self) -> InterruptsMasked {
+        let guard = ManuallyDrop::new(self);
+        guard.lock.free();
+        // The guard isn't dropped: what it found passes to the new mask.
+        InterruptsMasked { before: guard.masked.before, processor: PhantomData }
+    }
 }
 
 impl<T> Deref for HardGuard<'_, T> {
@@ -113,6 +130,6 @@ impl<T> DerefMut for HardGuard<'_, T> {
 impl<T> Drop for HardGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.taken.store(false, Ordering::Release);
+        self.lock.free();
     }
 }

@@ -194,12 +194,11 @@ impl Thread {
 
     /// Blocks the thread, which is the running one, until it is woken; `lock` keeps away who would do that until then.
     fn block<T>(&'static self, lock: HardGuard<'_, T>, deadline: Option<Instant>) -> Woken {
-        let masked = InterruptsMasked::new();
         self.set_state(State::Blocked);
         if let Some(deadline) = deadline {
             schedule::sleep(self, deadline);
         }
-        drop(lock);
+        let masked = lock.into_mask();
         // Who told it to stop before it was blocked couldn't wake it.
         if self.is_stopping() && self.become_ready(Woken::Stopped) {
             schedule::end_sleep(self);
