@@ -1,0 +1,131 @@
+//! Has `test-faults` misbehave in every way, many times, and says what came of it and what it has cost.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use abi::prelude::*;
+use abi::system::{self, DeviceState};
+use abi::{registry, thread};
+
+abi::service!(
+    TestCaller,
+    summary = "Has a driver misbehave in every way",
+    parameters = {
+        /// How often in each
+        rounds: u32 = 100,
+        /// In which: all that begin with this
+        fault: String = "",
+    },
+);
+
+/// The faults, and what the error says that the call ends with: nothing where something else fails than the call, which then
+/// ends because the driver is started again.
+const FAULTS: &[(&str, &str)] = &[
+    ("panic", "panicked: it was told to"),
+    ("again", "while that was unwound, it panicked: it doesn't want to be dropped"),
+    ("drop", "panicked: it will be dropped"),
+    ("divide", "panicked: attempt to divide by zero"),
+    ("null", "read from 0x0000000000000000 (a null pointer)"),
+    ("wild", "read from 0x0000555555555000"),
+    ("misaligned", "it is misaligned for that kind of memory"),
+    ("text", "the mapping doesn't permit it"),
+    ("jump", "instruction fetch from 0x0000000000001000"),
+    ("undefined", "undefined instruction"),
+    ("overflow", "stack overflow"),
+    ("loop", "was stopped: it took more than"),
+    ("locked", "was stopped: it took more than"),
+    ("relock", "panicked: a lock is taken by the thread that holds it already"),
+    ("remutex", "panicked: a mutex is taken by the thread that holds it already"),
+    ("locks", "panicked: a thread holds 16 locks and takes another"),
+    ("wait", "panicked: a wait in an interrupt handler or with a lock held"),
+    ("leak", "panicked: it leaves everything behind"),
+    ("memory", "panicked: out of memory: "),
+    ("hoard", "panicked: out of memory: "),
+    ("lingering", "panicked: it leaves a thread behind"),
+    ("deaf", "was stopped: it was told to end and waits again"),
+    ("interrupt-panic", ""),
+    ("interrupt-null", ""),
+    ("interrupt-overflow", ""),
+    ("interrupt-loop", ""),
+    ("interrupt-locked", ""),
+    ("interrupt-wait", ""),
+    ("interrupt-memory", ""),
+    ("handler-panic", ""),
+    ("handler-null", ""),
+    ("handler-overflow", ""),
+    ("handler-loop", ""),
+    ("handler-locked", ""),
+    ("thread-panic", ""),
+    ("thread-null", ""),
+    ("thread-overflow", ""),
+    ("thread-undefined", ""),
+];
+
+struct TestCaller;
+
+impl Service for TestCaller {
+    fn start(_resources: &mut Resources) -> Result<Self> {
+        let devices = registry::all::<dyn BlockDevice>();
+        // It has one block.
+        let is_it = |device: &Handle<dyn BlockDevice>| {
+            device.call(|device| device.geometry()).is_ok_and(|geometry| geometry.blocks == 1)
+        };
+        let device = devices.into_iter().find(is_it).ok_or(Error::Absent)?;
+        thread::spawn("test-caller", move || match run(device) {
+            Ok(()) => warn!("all done"),
+            Err(error) => error!("ended early: {error}"),
+        })?;
+        Ok(Self)
+    }
+}
+
+fn run(device: Handle<dyn BlockDevice>) -> Result<()> {
+    let chosen = parameters::fault();
+    for (fault, expected) in FAULTS.iter().filter(|(fault, _)| fault.starts_with(&chosen)) {
+        // What grows with use grows in the first rounds.
+        let rounds = parameters::rounds();
+        (0..rounds.min(2)).try_for_each(|_| provoke(device, fault, expected))?;
+        let (start, before) = (Instant::now(), Held::now());
+        (0..rounds).try_for_each(|_| provoke(device, fault, expected))?;
+        let time = (Instant::now() - start).as_millis();
+        warn!("{fault}: {rounds} contained in {time} ms, {}", Held::now().since(&before));
+    }
+    Ok(())
+}
+
+/// Has the driver misbehave once, and waits until it is back.
+fn provoke(device: Handle<dyn BlockDevice>, fault: &str, expected: &str) -> Result<()> {
+    let mut block = [0; 512];
+    block[..fault.len()].copy_from_slice(fault.as_bytes());
+    match (device.call(|device| device.write(0, &block)), expected) {
+        (Ok(Err(Error::Stopping)), "") => {}
+        (Err(Error::Failed(how)), expected) if !expected.is_empty() && how.contains(expected) => {}
+        (other, _) => return Err(Error::Invalid(format!("{fault} led to {other:?}"))),
+    }
+    device.retry(|device| device.read(0, &mut block))
+}
+
+/// What can be seen of what all modules hold.
+struct Held([(&'static str, u64); 7]);
+
+impl Held {
+    fn now() -> Self {
+        let memory = system::memory();
+        Self([
+            ("free", memory.free),
+            ("heap", memory.heap_used),
+            ("DMA", memory.dma),
+            ("modules", system::modules().len() as u64),
+            ("bound", system::devices().iter().filter(|device| device.state == DeviceState::Bound).count() as u64),
+            ("threads", system::threads().len() as u64),
+            ("lines", system::interrupts().len() as u64),
+        ])
+    }
+
+    /// What has become more or less.
+    fn since(&self, before: &Self) -> String {
+        let differences = self.0.iter().zip(&before.0).map(|((name, now), (_, before))| {
+            format!("{name} {:+}", now.cast_signed() - before.cast_signed())
+        });
+        differences.collect::<Vec<_>>().join(", ")
+    }
+}
