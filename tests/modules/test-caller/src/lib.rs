@@ -123,9 +123,11 @@ impl Held {
 
     /// What has become more or less.
     fn since(&self, before: &Self) -> String {
-        let differences = self.0.iter().zip(&before.0).map(|((name, now), (_, before))| {
-            format!("{name} {:+}", now.cast_signed() - before.cast_signed())
-        });
+        let differences = self
+            .0
+            .iter()
+            .zip(&before.0)
+            .map(|((name, now), (_, before))| format!("{name} {:+}", now.cast_signed() - before.cast_signed()));
         differences.collect::<Vec<_>>().join(", ")
     }
 }
