@@ -110,7 +110,8 @@ mod tests {
     #[test]
     fn the_tables_of_a_page_are_replaced_and_nothing_else() {
         let page = tempfile::NamedTempFile::new().unwrap();
-        let around = |tables: &str| format!("# Page\n{BEGIN}{tables}{END}The end.\n");
+        let (begin, end) = MARKS;
+        let around = |tables: &str| format!("# Page\n{begin}{tables}{end}The end.\n");
         std::fs::write(page.path(), around("old\n")).unwrap();
         let rows = vec![Row::new("one", "yes", "yes"), Row::new("two", "yes", "no").with_detail("so")];
         write(page.path(), &[Table { heading: "Rows", rows }]).unwrap();
