@@ -119,7 +119,7 @@ fn endless() {
 static LOCK: Lock<u32> = Lock::new(0);
 static MUTEX: Mutex<u32> = Mutex::new(0);
 static MANY: [Lock<()>; 20] = [const { Lock::new(()) }; 20];
-static KEPT: Lock<Vec<Box<[u8; 1000]>>> = Lock::new(Vec::new());
+static KEPT: Lock<Vec<Vec<u8>>> = Lock::new(Vec::new());
 
 fn locked_loop() {
     let _guard = LOCK.lock();
