@@ -159,7 +159,7 @@ fn memory() {
 
 fn hoard() {
     loop {
-        let piece = Box::new([3; _]);
+        let piece = vec![3; 1000];
         KEPT.lock().push(piece);
     }
 }
