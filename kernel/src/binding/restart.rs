@@ -45,7 +45,7 @@ pub fn restart(machine: &'static Machine, failed: ProviderId, ending: Ending) ->
             }
         }
         // Those that aren't there now won't be.
-        unbound.into_iter().for_each(|provider| registry::stop_expecting(provider));
+        unbound.into_iter().for_each(registry::stop_expecting);
         result
     })
 }
