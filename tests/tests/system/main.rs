@@ -17,6 +17,7 @@ mod processors;
 mod replacement;
 mod shell;
 mod signatures;
+mod threads;
 mod unruly;
 
 use tests::Setup;
