@@ -10,6 +10,9 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 /// How many locks and how many mutexes a thread may hold at once, an interrupt counted as a lock.
 pub const MOST_LOCKS: usize = 16;
 
+/// How many locks more it takes to end a thread that holds as many and takes another.
+const SPARE_LOCKS: usize = 5;
+
 /// How many calls into modules may be nested.
 pub const MOST_CALLS: usize = 16;
 
@@ -30,7 +33,7 @@ pub struct Block {
     /// The calls under way, the outermost first.
     pub calls: [Call; MOST_CALLS],
     /// The locks that it holds; null stands for an interrupt that is being served.
-    pub held: [Cell<*const LockWord>; MOST_LOCKS],
+    pub held: [Cell<*const LockWord>; MOST_LOCKS + SPARE_LOCKS],
     /// How many of `mutexes` are in use.
     pub mutexes_held: Cell<u32>,
     /// The mutexes that it holds, with `depth` as it was when it took them.
@@ -71,7 +74,7 @@ impl Block {
             number: AtomicU32::new(number),
             calls: [const { Call { publication: AtomicPtr::new(core::ptr::null_mut()), base: AtomicU64::new(0) } };
                 MOST_CALLS],
-            held: [const { Cell::new(core::ptr::null()) }; MOST_LOCKS],
+            held: [const { Cell::new(core::ptr::null()) }; MOST_LOCKS + SPARE_LOCKS],
             mutexes_held: Cell::new(0),
             mutexes: [const { Cell::new((core::ptr::null(), 0)) }; MOST_LOCKS],
         }

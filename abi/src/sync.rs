@@ -324,7 +324,10 @@ impl<'a> Mask<'a> {
     fn new(word: &'a LockWord) -> Self {
         let block = block();
         let count = block.masked.load(Ordering::Relaxed);
-        let Some(slot) = block.held.get(count as usize) else { too_many() };
+        let slot = match block.held[..MOST_LOCKS].get(count as usize) {
+            Some(slot) => slot,
+            None => spare(block),
+        };
         slot.set(word);
         block.masked.store(count + 1, Ordering::Relaxed);
         // An interrupt on this processor must find the mask before the lock is taken.
@@ -335,6 +338,24 @@ impl<'a> Mask<'a> {
     #[inline]
     fn number(&self) -> u32 {
         self.block.number.load(Ordering::Relaxed)
+    }
+}
+
+/// A place for one more lock than a thread may hold: there is none, but for those that ending it takes.
+#[cfg(target_os = "none")]
+#[cold]
+#[inline(never)]
+fn spare(block: &Block) -> &core::cell::Cell<*const LockWord> {
+    let count = block.masked.load(Ordering::Relaxed) as usize;
+    // The first place may stand for an interrupt; another one that is empty stands for having been refused before.
+    let is_ending = block.held.iter().take(count).skip(1).any(|slot| slot.get().is_null());
+    match block.held.get(count) {
+        Some(slot) if is_ending => slot,
+        _ => {
+            block.held[MOST_LOCKS].set(core::ptr::null());
+            block.masked.store(MOST_LOCKS as u32 + 1, Ordering::Relaxed);
+            too_many()
+        }
     }
 }
 

@@ -38,6 +38,14 @@ impl Object {
             Self::Service(service) => &**service,
         }
     }
+
+    /// Leaves it as it is, without a reference to it: it is garbage from now on.
+    pub fn abandon(self) {
+        match self {
+            Self::Driver(driver) => core::mem::forget(driver),
+            Self::Service(service) => core::mem::forget(service),
+        }
+    }
 }
 
 /// What a provider stands for.

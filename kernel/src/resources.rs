@@ -29,8 +29,11 @@ struct Mapping {
 
 struct DmaMemory {
     owner: ProviderId,
-    start: usize,
+    /// Its physical address, which is not to be taken for a reference.
+    physical: usize,
     size: usize,
+    /// The instance is no more that allocated it.
+    is_left: bool,
 }
 
 struct Ledger {
@@ -177,7 +180,7 @@ pub fn allocate_dma(owner: ProviderId, size: usize, alignment: usize) -> Result<
     });
     match address {
         Ok(address) => {
-            LEDGER.lock().dma.push(DmaMemory { owner, start: start.as_ptr() as usize, size });
+            LEDGER.lock().dma.push(DmaMemory { owner, physical: physical as usize, size, is_left: false });
             // SAFETY: the memory was just allocated and zeroed, `free_dma` frees it, and the tree says how the device
             // sees it.
             Ok(unsafe { DmaBuffer::from_raw(start, size, address) })
@@ -207,12 +210,37 @@ pub fn release_all(owner: ProviderId) {
             theirs.len()
         );
     }
-    let sizes: Vec<usize> =
-        LEDGER.lock().dma.iter().filter(|memory| memory.owner == owner).map(|memory| memory.size).collect();
-    if !sizes.is_empty() {
-        // Either a consumer still has it and will drop it, or it was lost. Nothing tells that the device is done with it.
-        let bytes: usize = sizes.iter().sum();
-        log::warn!("{}: {} pieces of DMA memory, {bytes} bytes, are still out", registry::name(owner), sizes.len());
+    // Either a consumer still has it and will drop it, or it was lost. Nothing tells yet that the device is done with it.
+    let mut ledger = LEDGER.lock();
+    let (mut pieces, mut bytes) = (0, 0);
+    for memory in ledger.dma.iter_mut().filter(|memory| memory.owner == owner) {
+        memory.is_left = true;
+        pieces += 1;
+        bytes += memory.size;
+    }
+    drop(ledger);
+    if pieces > 0 {
+        log::warn!("{}: {pieces} pieces of DMA memory, {bytes} bytes, are still out", registry::name(owner));
+    }
+}
+
+/// Takes back the DMA memory that former instances of `owner` have left and that nothing refers to, now that another has
+/// reset the device.
+pub fn collect_dma(owner: ProviderId) {
+    let left = |memory: &&DmaMemory| memory.owner == owner && memory.is_left;
+    let piece = |memory: &DmaMemory| (memory.physical..memory.physical + memory.size, false);
+    let mut pieces: Vec<_> = LEDGER.lock().dma.iter().filter(left).map(piece).collect();
+    if pieces.is_empty() {
+        return;
+    }
+    pieces.sort_unstable_by_key(|(piece, _)| piece.start);
+    memory::garbage::find_in_use(&mut pieces);
+    for (piece, _) in pieces.iter().filter(|(_, is_in_use)| !is_in_use) {
+        let start = layout::linear(piece.start) as *mut u8;
+        if let Some(start) = NonNull::new(start) {
+            // SAFETY: nothing refers to it, and the device has been reset.
+            unsafe { free_dma(start, piece.len()) };
+        }
     }
 }
 
@@ -223,7 +251,8 @@ pub fn release_all(owner: ProviderId) {
 pub unsafe fn free_dma(start: NonNull<u8>, size: usize) {
     let mut ledger = LEDGER.lock();
     // What was allocated last is usually freed first.
-    let index = ledger.dma.iter().rposition(|memory| memory.start == start.as_ptr() as usize);
+    let physical = layout::physical(start.as_ptr() as usize);
+    let index = ledger.dma.iter().rposition(|memory| memory.physical == physical);
     let Some(memory) = index.map(|index| ledger.dma.swap_remove(index)) else { return };
     drop(ledger);
     // SAFETY: the caller's obligation; the ledger knows who asked for it.

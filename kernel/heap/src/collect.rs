@@ -195,6 +195,38 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
         Some(Collected { freed, kept })
     }
 
+    /// Shows all words in `roots` and in what is allocated: where an address would be of anything that is in use.
+    ///
+    /// # Safety
+    /// As for [`collect`](Self::collect); `visit` must not allocate.
+    pub unsafe fn each_word(&self, roots: &impl Roots, mut visit: impl FnMut(usize)) {
+        let mut show = |start: *const u8, size: usize| {
+            let skipped = start.align_offset(size_of::<usize>());
+            let words = start.wrapping_add(skipped).cast::<usize>();
+            for index in 0..size.saturating_sub(skipped) / size_of::<usize>() {
+                // SAFETY: aligned, and within roots or an allocation, which can be read.
+                visit(unsafe { words.add(index).read_volatile() });
+            }
+        };
+        roots.each(&mut |range| show(range.start, range.end.addr() - range.start.addr()));
+        self.each_slab(|slab| {
+            // SAFETY: the slab is there as long as its lock is held.
+            let (used, size) = unsafe { ((*slab.as_ptr()).used(), (*slab.as_ptr()).class.size()) };
+            for index in used {
+                // SAFETY: as above, and it has that piece.
+                let (tag, piece) = unsafe { (Slab::tag(slab, index), Slab::piece(slab, index)) };
+                if Owner(tag.load(Ordering::Relaxed)).is_holder() {
+                    show(piece.as_ptr(), size);
+                }
+            }
+        });
+        self.each_run(|run| {
+            // SAFETY: a record is there as long as its lock is held.
+            let record = unsafe { run.as_ref() };
+            show(record.start.as_ptr(), record.size());
+        });
+    }
+
     /// Calls `visit` with each slab and run in which `owner` has something, or that is charged to it.
     fn each_block_of(&self, owner: Owner, mut visit: impl FnMut(Block)) {
         self.each_slab(|slab| {

@@ -209,6 +209,7 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
             if let Err(error) = interrupt::activate(provider) {
                 log::error!("{}: {error}", registry::name(provider));
             }
+            resources::collect_dma(provider);
             bound(machine, provider, node);
             DeviceState::Bound
         }

@@ -145,7 +145,11 @@ pub fn end(provider: ProviderId, ending: Ending) -> Result<()> {
                 log::error!("{}: while it was removed, {error}", registry::name(provider));
             }
         }
-        Ending::Abandoned => core::mem::forget(object),
+        Ending::Abandoned => {
+            if let Some(object) = object {
+                object.abandon();
+            }
+        }
     }
     // Once more: the object's end may have started some.
     thread::stop_all(provider);

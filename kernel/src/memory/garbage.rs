@@ -1,6 +1,6 @@
 //! Taking back what a provider that is no more has left on the heap.
 
-use super::layout::STACK_SLOT;
+use super::layout::{LINEAR, STACK_SLOT};
 use super::{boot_stack, heap, image_data, owner_of, space};
 use crate::{processor, thread};
 use ::heap::{Collected, Roots};
@@ -27,6 +27,34 @@ unsafe impl Roots for Places {
 /// # Safety
 /// What `dead` ran must be gone: its objects, threads, interrupt handlers.
 pub unsafe fn collect(dead: ProviderId) -> Option<Collected> {
+    with_places(|places| {
+        // SAFETY: interrupts are masked, and the other processors stand still. Addresses are kept in aligned words: page
+        // tables, which have others, aren't on the heap after boot; DMA memory has no references in it.
+        unsafe { heap::collect(owner_of(dead), places) }
+    })
+}
+
+/// Notes which of these pieces of physical memory, in the order of their addresses, anything seems to refer to by an address
+/// in the linear map.
+///
+/// To be called with no lock held.
+pub fn find_in_use(pieces: &mut [(Range<usize>, bool)]) {
+    with_places(|places| {
+        // SAFETY: as above; nothing is allocated.
+        unsafe {
+            heap::each_word(places, |word| {
+                let address = word.wrapping_sub(LINEAR);
+                let behind = pieces.partition_point(|(piece, _)| piece.start <= address);
+                if let Some((piece, is_in_use)) = behind.checked_sub(1).and_then(|index| pieces.get_mut(index)) {
+                    *is_in_use |= piece.contains(&address);
+                }
+            });
+        }
+    });
+}
+
+/// Has nothing else run while `action` looks at the places where addresses may be.
+fn with_places<R>(action: impl FnOnce(&Places) -> R) -> R {
     let _others = processor::pause_others();
     let mut places: Vec<Range<usize>> = image_data().into();
     places.extend(space::module_variables());
@@ -35,11 +63,9 @@ pub unsafe fn collect(dead: ProviderId) -> Option<Collected> {
     let registers = callee_saved();
     let here = &raw const registers as usize;
     places.push(here..stack_end(here));
-    // SAFETY: interrupts are masked, and the other processors stand still. Addresses are kept in aligned words: page
-    // tables, which have others, aren't on the heap after boot; DMA memory has no references in it.
-    let collected = unsafe { heap::collect(owner_of(dead), &Places(places)) };
+    let result = action(&Places(places));
     core::hint::black_box(registers);
-    collected
+    result
 }
 
 /// Where the stack ends that an address lies on.

@@ -162,3 +162,12 @@ pub unsafe fn collect(dead: Owner, roots: &impl Roots) -> Option<Collected> {
     // SAFETY: the caller's obligation.
     unsafe { HEAP.0.collect(dead, roots) }
 }
+
+/// Shows all words that may be addresses; see [`Heap::each_word`].
+///
+/// # Safety
+/// As there.
+pub unsafe fn each_word(roots: &impl Roots, visit: impl FnMut(usize)) {
+    // SAFETY: the caller's obligation.
+    unsafe { HEAP.0.each_word(roots, visit) }
+}
