@@ -82,8 +82,10 @@ extern "C" fn chance_choose(tree: usize) {
     for (name, value) in devicetree::chosen(tree) {
         match name {
             b"kaslr-seed" | b"rng-seed" => {
-                for word in value.as_chunks().0 {
-                    seed = Some(spread(seed.unwrap_or(0) ^ u64::from_ne_bytes(*word)));
+                // Who has used a seed up may leave zeros.
+                for word in value.chunks(8).filter(|word| word.iter().any(|byte| *byte != 0)) {
+                    let word = word.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+                    seed = Some(spread(seed.unwrap_or(0) ^ word));
                 }
             }
             b"bootargs" if value.split(|byte| b" \0".contains(byte)).any(|word| word == b"nokaslr") => {
@@ -122,7 +124,7 @@ impl fmt::Display for Hardening {
         })?;
         let features = processor::Protection::of_this();
         for (name, is_on) in [("PAN", features.access), ("BTI", features.targets), ("PAC", features.returns)] {
-            write!(formatter, ", {name} {}", if is_on { "on" } else { "off (not in this processor)" })?;
+            write!(formatter, ", {name} {}", if is_on { "on" } else { "off" })?;
         }
         Ok(())
     }

@@ -85,6 +85,9 @@ pub fn main(handover: Handover) -> ! {
     if let Err(error) = unsafe { memory::initialise(&tree, &handover) } {
         panic!("memory can't be taken over: {error}");
     }
+    if let Err(error) = processor::start::guard_exception_stack() {
+        panic!("there is no stack for exceptions: {error}");
+    }
     // The window is gone; from here on the tree is read through the linear map.
     let place = handover.device_tree_physical..handover.device_tree_physical + tree.size();
     drop(tree);

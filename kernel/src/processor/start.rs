@@ -136,6 +136,18 @@ pub fn all(machine: &Machine) {
     }
 }
 
+/// Gives the first processor an exception stack that has a guard, as all others get one: so far it has had a part of the
+/// image.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn guard_exception_stack() -> Result<()> {
+    let stack = Stack::new()?;
+    local::prepare(0, stack.end());
+    core::mem::forget(stack);
+    Ok(())
+}
+
 fn too_many() -> Error {
     Error::Unsupported(format!("this kernel runs {MOST} processors at most"))
 }
