@@ -20,7 +20,10 @@ fn main() {
 
     println!("cargo:rerun-if-changed={}", script.display());
     println!("cargo:rustc-link-arg-bins=-T{}", script.display());
-    for argument in ["--eh-frame-hdr", "-zmax-page-size=4096", "--build-id=none", "--fix-cortex-a53-843419"] {
+    // An image that `start.s` can move: it adds to the addresses listed in `.relr.dyn`, which are in constants as well.
+    let movable = ["-pie", "--no-dynamic-linker", "--pack-dyn-relocs=relr", "-znotext"];
+    let others = ["--eh-frame-hdr", "-zmax-page-size=4096", "--build-id=none", "--fix-cortex-a53-843419"];
+    for argument in movable.into_iter().chain(others) {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
 

@@ -4,16 +4,26 @@
 // EL2 or EL1, the device tree's physical address in x0, this image at any multiple of 2 MiB. Position-independent until
 // the MMU is on. The other processors come through `processor_entry` later.
 
+.equ PAGE_SIZE,      4096
 .equ BLOCK_SHIFT,    21
 .equ BLOCK_SIZE,     1 << BLOCK_SHIFT
-// A block of normal memory (attribute 0), inner shareable, accessed: Arm ARM D8.3.
-.equ BLOCK_NORMAL,   (1 << 10) | (3 << 8) | 1
+// Normal memory (attribute 0), inner shareable, accessed, not for EL0 to execute; what is for EL1 to execute is
+// read-only (Arm ARM D8.3).
+.equ NORMAL,         (1 << 54) | (1 << 10) | (3 << 8)
 .equ READ_ONLY,      1 << 7
+.equ NEVER_EXECUTE,  1 << 53
+.equ BLOCK,          1
+.equ PAGE,           3
 .equ TABLE,          3
-// Where `kernel::memory::layout` expects them, as indices into the last level-2 table but one.
-.equ TREE_WINDOW,    510
+
+// Where the image is linked to be (`linker.ld`), and its indices in the tables of levels 0 and 1.
+.equ LINKED,         0xffffffff80000000
 .equ UPPER_L0,       511
 .equ UPPER_L1,       510
+// The index of the first of two blocks for the device tree, in the level-2 table that maps the image at first.
+.equ TREE_WINDOW,    510
+// How many level-3 tables there are for the image: 8 MiB (`xtask` checks it).
+.equ IMAGE_TABLES,   4
 
 // MAIR_EL1: attribute 0 normal write-back memory, 1 device-nGnRE, 2 normal non-cacheable.
 .equ MEMORY_TYPES,   0x4404ff
@@ -21,8 +31,12 @@
 .equ TRANSLATION,    16 | (1 << 8) | (1 << 10) | (3 << 12) | (16 << 16) | (1 << 24) | (1 << 26) | (3 << 28) | (2 << 30)
 // SCTLR_EL1 with everything off but the bits that are 1 in ARMv8.0.
 .equ CONTROL_OFF,    0x30d00800
-// ... and with MMU, stack alignment check and caches on.
-.equ CONTROL_ON,     CONTROL_OFF | (1 << 0) | (1 << 2) | (1 << 3) | (1 << 12)
+// ... and with MMU, stack alignment check and caches on; WXN: what can be written can't be executed, whatever a table says.
+.equ CONTROL_ON,     CONTROL_OFF | (1 << 0) | (1 << 2) | (1 << 3) | (1 << 12) | (1 << 19)
+// Taking an exception leaves PSTATE.PAN as it is; return addresses are signed with key A; PACIASP is no target of BR.
+.equ CONTROL_SPAN,   1 << 23
+.equ CONTROL_ENIA,   1 << 31
+.equ CONTROL_BT1,    1 << 36
 // TCR_EL1.EPD0: no walks of the lower half.
 .equ LOWER_OFF,      1 << 7
 
@@ -34,8 +48,13 @@
 .equ START_TABLES,      16
 .equ START_TRANSLATION, 24
 .equ START_CONTROL,     32
+.equ START_ENTRY,       40
 .equ START_SIZE,        64
 .equ START_COUNT,       64
+
+// `kernel::chance::CHOICE`.
+.equ CHOICE_DISPLACEMENT, 0
+.equ CHOICE_KEY,          8
 
 .section .text.head, "ax"
 .global _start
@@ -49,7 +68,8 @@ _start:
     .ascii  "ARM\x64"
     .long   0
 
-// Register use: x19 device tree, x20 physical start of the image, x21 its size, x22 the tables' attributes.
+// Register use: x19 device tree, x20 physical start of the image, x21 its size; in the upper half x19 the
+// device tree in its window, x22 its physical address, x24 how far the image is moved.
 entry:
     msr     daifset, #0xf
     mov     x19, x0
@@ -58,9 +78,7 @@ entry:
     cbz     x19, stop                   // nothing to go by, and nowhere to say so
     bl      enter_el1
 
-    // Lower half: this image's first block at its physical address, to live through the MMU coming on. Read-only, so
-    // that processors whose SCTLR_EL1.WXN is set from the start can execute it.
-    ldr     x22, =BLOCK_NORMAL
+    // Lower half: this image's first block at its physical address, to live through the MMU coming on.
     adrp    x0, boot_lower_l0
     adrp    x1, boot_lower_l1
     adrp    x2, boot_lower_l2
@@ -71,24 +89,38 @@ entry:
     orr     x4, x2, #TABLE
     str     x4, [x1, x3, lsl #3]
     ubfx    x3, x20, #BLOCK_SHIFT, #9
-    orr     x4, x20, x22
-    orr     x4, x4, #READ_ONLY
+    ldr     x4, =NORMAL | READ_ONLY | BLOCK
+    orr     x4, x4, x20
     str     x4, [x2, x3, lsl #3]
 
-    // Upper half: the whole image where it was linked to be.
+    // Upper half: the image where it was linked to be, page by page: its text, and all else.
     adrp    x5, boot_upper_l0
     adrp    x1, boot_upper_l1
     adrp    x2, boot_upper_l2
+    adrp    x6, boot_upper_l3
     orr     x4, x1, #TABLE
     str     x4, [x5, #(UPPER_L0 * 8)]
     orr     x4, x2, #TABLE
     str     x4, [x1, #(UPPER_L1 * 8)]
-    orr     x4, x20, x22
-    add     x6, x20, x21
-    mov     x3, x2
-1:  str     x4, [x3], #8
-    add     x4, x4, #BLOCK_SIZE
-    cmp     x4, x6
+    orr     x4, x6, #TABLE
+    .irp    index, 0, 1, 2, 3
+    str     x4, [x2, #(\index * 8)]
+    add     x4, x4, #PAGE_SIZE
+    .endr
+    mov     x8, x20
+    ldr     x9, =NORMAL | READ_ONLY | PAGE
+    adrp    x7, __text_end
+1:  orr     x4, x8, x9
+    str     x4, [x6], #8
+    add     x8, x8, #PAGE_SIZE
+    cmp     x8, x7
+    b.lo    1b
+    ldr     x9, =NORMAL | NEVER_EXECUTE | PAGE
+    add     x7, x20, x21
+1:  orr     x4, x8, x9
+    str     x4, [x6], #8
+    add     x8, x8, #PAGE_SIZE
+    cmp     x8, x7
     b.lo    1b
 
     // ... and a window on the device tree: one block, or two if it crosses a boundary.
@@ -98,8 +130,8 @@ entry:
     sub     x4, x4, #1
     lsr     x3, x19, #BLOCK_SHIFT
     lsr     x6, x4, #BLOCK_SHIFT
-    lsl     x4, x3, #BLOCK_SHIFT
-    orr     x4, x4, x22
+    ldr     x9, =NORMAL | READ_ONLY | NEVER_EXECUTE | BLOCK
+    orr     x4, x9, x3, lsl #BLOCK_SHIFT
     str     x4, [x2, #(TREE_WINDOW * 8)]
     cmp     x3, x6
     b.eq    1f
@@ -125,19 +157,84 @@ entry:
     orr     x2, x2, x3, lsl #32
     mov     x1, x5
     ldr     x3, =CONTROL_ON
-    ldr     x30, =upper
+    ldr     x30, =LINKED
+    adr     x4, upper
+    sub     x4, x4, x20
+    add     x30, x30, x4
     b       enable_mmu
 
 upper:
-    ldr     x1, =__boot_stack_end
+    adrp    x1, __boot_stack_end
     mov     sp, x1
     mov     x29, xzr
     mov     x30, xzr
-    // The window starts at index 510 of the level-2 table that maps the image.
-    ldr     x0, =__image_start + (TREE_WINDOW << BLOCK_SHIFT)
+    ldr     x0, =LINKED + (TREE_WINDOW << BLOCK_SHIFT)
     and     x1, x19, #(BLOCK_SIZE - 1)
-    add     x0, x0, x1
-    mov     x1, x19
+    mov     x22, x19
+    add     x19, x0, x1
+    mov     x0, x19
+    bl      chance_choose
+    adrp    x0, CHOICE
+    add     x0, x0, :lo12:CHOICE
+    ldr     x24, [x0, #CHOICE_DISPLACEMENT]
+    cbz     x24, moved
+
+    // Add the displacement to all addresses that the image holds (System V ABI, "Relative Relocation Table"): words
+    // with the address of one, and bitmaps of those among the 63 words behind.
+    adrp    x0, __relocations_start
+    add     x0, x0, :lo12:__relocations_start
+    adrp    x1, __relocations_end
+    add     x1, x1, :lo12:__relocations_end
+1:  cmp     x0, x1
+    b.hs    5f
+    ldr     x2, [x0], #8
+    tbnz    x2, #0, 2f
+    ldr     x4, [x2]
+    add     x4, x4, x24
+    str     x4, [x2], #8
+    mov     x3, x2
+    b       1b
+2:  mov     x5, x3
+    add     x3, x3, #(63 * 8)
+3:  lsr     x2, x2, #1
+    cbz     x2, 1b
+    tbz     x2, #0, 4f
+    ldr     x4, [x5]
+    add     x4, x4, x24
+    str     x4, [x5]
+4:  add     x5, x5, #8
+    b       3b
+
+    // Map it a second time, at the new place, by the same level-3 tables, and go on there. The kernel's own tables will
+    // have that place alone.
+5:  ldr     x0, =LINKED
+    add     x1, x0, x24
+    adrp    x2, boot_moved_l2
+    sub     x3, x2, x0
+    add     x3, x3, x20
+    orr     x3, x3, #TABLE
+    adrp    x4, boot_upper_l1
+    ubfx    x5, x1, #30, #9
+    str     x3, [x4, x5, lsl #3]
+    adrp    x4, boot_upper_l2
+    ubfx    x5, x1, #BLOCK_SHIFT, #9
+    add     x2, x2, x5, lsl #3
+    ldp     x5, x6, [x4]
+    stp     x5, x6, [x2]
+    ldp     x5, x6, [x4, #16]
+    stp     x5, x6, [x2, #16]
+    dsb     ishst
+    isb
+    adr     x0, moved
+    add     x0, x0, x24
+    br      x0
+
+moved:
+    adrp    x1, __boot_stack_end
+    mov     sp, x1
+    bl      harden
+    mov     x0, x19
+    mov     x1, x22
     mov     x2, x20
     bl      boot_main
 
@@ -174,16 +271,46 @@ processor_entry:
     ldr     x2, [x19, #START_TRANSLATION]
     bic     x2, x2, #LOWER_OFF          // processor_main sets it again
     ldr     x3, [x19, #START_CONTROL]
-    ldr     x30, =processor_upper
+    ldr     x30, [x19, #START_ENTRY]
     b       enable_mmu
 
+.global processor_upper
 processor_upper:
     mov     sp, x21
+    bl      harden
     mov     x29, xzr
     mov     x30, xzr
     mov     x0, x20
     bl      processor_main
     b       stop
+
+// Switches on what this processor has to keep the kernel to its own ways. Uses x0 to x2.
+harden:
+    mrs     x2, sctlr_el1
+    mrs     x0, id_aa64mmfr1_el1
+    ubfx    x0, x0, #20, #4             // PAN: no access to what EL0 may access, from now on and in exceptions
+    cbz     x0, 1f
+    bic     x2, x2, #CONTROL_SPAN
+    .inst   0xd500419f                  // msr pan, #1
+1:  mrs     x0, id_aa64isar1_el1
+    mrs     x1, S3_0_C0_C6_2            // ID_AA64ISAR2_EL1
+    and     x0, x0, #0xff0              // API, APA: signed addresses
+    and     x1, x1, #0xf000             // APA3
+    orr     x0, x0, x1
+    cbz     x0, 2f
+    adrp    x0, CHOICE
+    add     x0, x0, :lo12:CHOICE
+    ldp     x0, x1, [x0, #CHOICE_KEY]
+    msr     S3_0_C2_C1_0, x0            // APIAKeyLo_EL1
+    msr     S3_0_C2_C1_1, x1            // APIAKeyHi_EL1
+    orr     x2, x2, #CONTROL_ENIA
+2:  mrs     x0, id_aa64pfr1_el1
+    and     x0, x0, #0xf                // BT: branch targets
+    cbz     x0, 3f
+    orr     x2, x2, #CONTROL_BT1
+3:  msr     sctlr_el1, x2
+    isb
+    ret
 
 // Goes on at x30 at EL1, with the MMU off and nothing trapped or left over. Uses x1 and x2.
 enter_el1:
@@ -193,7 +320,7 @@ enter_el1:
     b.hi    stop                        // EL3 is for firmware
 
     // EL2: give EL1 all it needs, then leave for good.
-    mov     x1, #(1 << 31)              // HCR_EL2.RW: EL1 is AArch64
+    ldr     x1, =(1 << 31) | (3 << 40)  // HCR_EL2.RW: EL1 is AArch64; API, APK: it may sign addresses
     msr     hcr_el2, x1
     mov     x1, #3                      // CNTHCTL_EL2: EL1 may use counter and timer
     msr     cnthctl_el2, x1
@@ -258,4 +385,6 @@ boot_lower_l2: .skip 4096
 boot_upper_l0: .skip 4096
 boot_upper_l1: .skip 4096
 boot_upper_l2: .skip 4096
+boot_moved_l2: .skip 4096
+boot_upper_l3: .skip 4096 * IMAGE_TABLES
 boot_tables_end:

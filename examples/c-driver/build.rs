@@ -7,13 +7,15 @@ fn main() {
         cc::Build::new()
             .compiler("aarch64-linux-gnu-gcc")
             .target("aarch64-unknown-none")
-            // What the kernel is compiled with: no vector registers, addresses that are fixed when the module is linked.
+            // What the kernel is compiled with: no vector registers, addresses that are fixed when the module is linked,
+            // branches and returns that are checked.
             .flags([
                 "-ffreestanding",
                 "-mgeneral-regs-only",
                 "-mno-outline-atomics",
                 "-fno-pic",
                 "-fno-stack-protector",
+                "-mbranch-protection=standard",
             ])
             .file("driver.c")
             .compile("driver");

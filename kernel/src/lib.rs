@@ -3,6 +3,7 @@
 //!
 //! It drives no device but the architected timer, and for its first lines a console. Everything else is a module:
 //!
+//! - [`chance`] makes each boot different;
 //! - [`machine`] reads what the boot loader handed over, [`memory`] takes over what the tree lists;
 //! - [`binding`] matches nodes to modules, [`modules`] loads them, [`resources`] resolves what they need;
 //! - [`registry`] knows what they publish, [`interrupt`] passes interrupts on, [`thread`] runs their threads;
@@ -14,6 +15,7 @@
 extern crate alloc;
 
 mod binding;
+mod chance;
 mod export;
 mod failure;
 mod interrupt;
@@ -74,17 +76,17 @@ pub fn main(handover: Handover) -> ! {
     log::initialise();
     thread::initialise();
 
-    // SAFETY: `start.s` has mapped a window of at least the tree's size on it; nobody writes to it.
-    let early = |size| unsafe { slice::from_raw_parts(handover.device_tree as *const u8, size) };
-    // The header's second word is the size of it all (Devicetree Specification 0.4, section 5.2).
-    let size = early(8).last_chunk().map_or(0, |size| u32::from_be_bytes(*size));
-    let tree = match Tree::parse(early(size as usize)) {
+    // SAFETY: `start.s` has mapped it there.
+    let tree = match Tree::parse(unsafe { early_tree(handover.device_tree) }) {
         Ok(tree) => tree,
         Err(error) => panic!("the boot loader's device tree can't be used: {error}"),
     };
     // SAFETY: the boot tables are in use, and this is the only call.
     if let Err(error) = unsafe { memory::initialise(&tree, &handover) } {
         panic!("memory can't be taken over: {error}");
+    }
+    if let Err(error) = processor::start::guard_exception_stack() {
+        panic!("there is no stack for exceptions: {error}");
     }
     // The window is gone; from here on the tree is read through the linear map.
     let place = handover.device_tree_physical..handover.device_tree_physical + tree.size();
@@ -102,6 +104,18 @@ pub fn main(handover: Handover) -> ! {
     thread::idle()
 }
 
+/// The device tree as it is mapped at first.
+///
+/// # Safety
+/// `address` must be where `start.s` has mapped it, and the boot tables be in use.
+unsafe fn early_tree(address: usize) -> &'static [u8] {
+    // SAFETY: the window that the caller speaks of has at least the tree's size, and nobody writes to it.
+    let early = |size| unsafe { slice::from_raw_parts(address as *const u8, size) };
+    // The header's second word is the size of it all (Devicetree Specification 0.4, section 5.2).
+    let size = early(8).last_chunk().map_or(0, |size| u32::from_be_bytes(*size));
+    early(size as usize)
+}
+
 /// The first thread: binds what is there, starts the services, and says so.
 fn start(tree: Tree<'static>, handover: &Handover) {
     early_console(&tree);
@@ -114,6 +128,7 @@ fn start(tree: Tree<'static>, handover: &Handover) {
         memory.total >> 20,
         handover.image_physical
     );
+    info!("{}", chance::Hardening);
     if let Err(error) = supervision::start(machine) {
         error!("modules that fail can't be started again: {error}");
     }

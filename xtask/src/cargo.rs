@@ -20,7 +20,14 @@ pub const TARGET: &str = "aarch64-kernel";
 /// - `embed-bitcode`: libraries hold machine code for modules and bitcode for the kernel's link-time optimization.
 /// - `symbol-mangling-version`: the export table is made of mangled names.
 /// - `force-frame-pointers`: backtraces work where nothing can be unwound, as in an exception.
-pub const RUSTFLAGS: &[&str] = &["-Cembed-bitcode=yes", "-Csymbol-mangling-version=v0", "-Cforce-frame-pointers=yes"];
+/// - `branch-protection`: targets of indirect branches are marked, and return addresses signed, on processors that have
+///   that; to others these are instructions that do nothing.
+pub const RUSTFLAGS: &[&str] = &[
+    "-Cembed-bitcode=yes",
+    "-Csymbol-mangling-version=v0",
+    "-Cforce-frame-pointers=yes",
+    "-Zbranch-protection=bti,pac-ret",
+];
 
 /// What builds the standard library's crates for the target.
 const TARGET_ARGUMENTS: &[&str] =

@@ -12,12 +12,15 @@ use object::{LittleEndian, Object, ObjectSegment, ObjectSymbol, SymbolKind};
 const IMAGE_SIZE: usize = 16;
 const MAGIC: (usize, &[u8]) = (56, b"ARM\x64");
 
+/// How large the image may be, in bytes: `start.s` has tables for so much.
+const LARGEST: usize = 8 << 20;
+
 /// The image of the kernel in this ELF file.
 ///
 /// # Errors
 ///
 /// When the file is no such kernel: it does not begin with an Image header, or its loaded parts do not end where
-/// `__image_end` says.
+/// `__image_end` says, or is too large.
 pub fn pack(elf: &[u8]) -> Result<Vec<u8>> {
     let elf = ElfFile64::<LittleEndian>::parse(elf)?;
     let base = elf.segments().map(|segment| segment.address()).min().context("the kernel has nothing to load")?;
@@ -39,6 +42,7 @@ pub fn pack(elf: &[u8]) -> Result<Vec<u8>> {
     ensure!(image.len() <= end, "the kernel's loaded parts reach beyond __image_end");
     image.resize(end, 0);
     image.extend(symbols::write(functions(&elf, base)?));
+    ensure!(image.len() <= LARGEST, "the kernel's image has {} bytes, which is more than start.s can map", image.len());
     let size = image.len() as u64;
     image[IMAGE_SIZE..IMAGE_SIZE + 8].copy_from_slice(&size.to_le_bytes());
     Ok(image)

@@ -47,6 +47,7 @@ pub use error::Error;
 pub use interrupt::Interrupt;
 pub use machine::{Processor, Reservation, StandardOutput};
 pub use node::{Node, Reference};
+pub use structure::chosen;
 
 use alloc::vec::Vec;
 use structure::{Header, Structure};

@@ -120,11 +120,6 @@ impl Tree<'_> {
         self.chosen()?.property("rng-seed")
     }
 
-    /// `kaslr-seed`: a random number.
-    pub fn kaslr_seed(&self) -> Result<Option<u64>, Error> {
-        self.chosen().map_or(Ok(None), |chosen| chosen.u64("kaslr-seed"))
-    }
-
     fn chosen(&self) -> Option<Node<'_>> {
         self.root().child("chosen")
     }

@@ -2,7 +2,7 @@
 
 use crate::{Error, cells};
 use alloc::vec::Vec;
-use core::{ffi::CStr, ops, str};
+use core::{ffi::CStr, iter, ops, str};
 
 const MAGIC: u32 = 0xd00d_feed;
 const VERSION: u32 = 17;
@@ -63,6 +63,32 @@ impl Header {
         let tree = blob.get(..total).unwrap_or_default();
         tree.get(range.clone()).ok_or(Error::Block { block, end: range.end, total })
     }
+}
+
+/// The properties of `/chosen` as they stand in the tree, for who has no heap for a [`Tree`](crate::Tree) yet: names and
+/// values, up to where the tree is damaged.
+pub fn chosen(blob: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let tokens = Header::parse(blob).ok().and_then(|header| {
+        let (block, strings) = (header.structure(blob).ok()?, header.strings(blob).ok()?);
+        Some(Tokens { block, strings })
+    });
+    let (mut tokens, mut offset, mut depth, mut is_chosen) = (tokens, 0, 0_usize, false);
+    iter::from_fn(move || {
+        loop {
+            let (token, next) = tokens.and_then(|tokens| tokens.at(offset).ok())?;
+            offset = next;
+            match token {
+                Token::Begin(name) => {
+                    depth += 1;
+                    is_chosen = depth == 2 && name == "chosen";
+                }
+                Token::Property(name, value) if is_chosen => return Some((name, value)),
+                Token::End if !is_chosen && depth > 0 => depth -= 1,
+                Token::End | Token::Finish => tokens = None,
+                Token::Property(..) | Token::Nothing => {}
+            }
+        }
+    })
 }
 
 /// A node as the index keeps it.

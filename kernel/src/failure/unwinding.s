@@ -3,6 +3,7 @@
 .global _Unwind_Resume
 _Unwind_Resume:
     .cfi_startproc
+    hint    #34                         // bti c
     adrp    x1, failure_resume
     add     x1, x1, :lo12:failure_resume
     b       failure_with_registers

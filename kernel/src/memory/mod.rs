@@ -21,7 +21,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 use devicetree::Tree;
-use layout::{IMAGE, PAGE_SIZE};
+use layout::PAGE_SIZE;
 use space::Permission;
 
 pub use holders::{heap_classes, holders, shortage};
@@ -40,7 +40,7 @@ unsafe extern "C" {
 /// Where the image ends, with what the build appended to it.
 fn image_end() -> usize {
     // SAFETY: offset 16 of the Linux arm64 Image header (`start.s`) is the image's size; the header is constant.
-    IMAGE + unsafe { ((IMAGE + 16) as *const u64).read() } as usize
+    layout::image() + unsafe { ((layout::image() + 16) as *const u64).read() } as usize
 }
 
 /// What the build appended to the image: the kernel's own symbols.
@@ -57,12 +57,12 @@ pub fn boot_stack() -> Range<usize> {
 
 /// Whether an address is in the image.
 pub fn is_in_image(address: usize) -> bool {
-    (IMAGE..image_end()).contains(&address)
+    (layout::image()..image_end()).contains(&address)
 }
 
 /// The image's text.
 pub fn image_text() -> Range<usize> {
-    IMAGE..&raw const __text_end as usize
+    layout::image()..&raw const __text_end as usize
 }
 
 /// The unwind tables of a piece of code.
@@ -137,7 +137,7 @@ fn total(ranges: &[Range<usize>]) -> usize {
 /// # Safety
 /// To be called once, on the boot tables, with the heap initialised.
 pub unsafe fn initialise(tree: &Tree<'_>, handover: &Handover) -> Result<()> {
-    let image = pages_outward(handover.image_physical, handover.image_physical + (image_end() - IMAGE));
+    let image = pages_outward(handover.image_physical, handover.image_physical + (image_end() - layout::image()));
     let mut memory: Vec<Range<usize>> = Vec::new();
     for range in tree.memory() {
         match range.map(|range| physical_range(&range)) {
@@ -239,7 +239,7 @@ pub fn meets_memory(physical: &Range<usize>) -> bool {
 pub fn status(modules: usize) -> MemoryStatus {
     let account = *ACCOUNT.lock();
     let heap_used = holders::count().iter().map(|holding| holding.bytes as u64).sum();
-    let image = image_end() - IMAGE;
+    let image = image_end() - layout::image();
     MemoryStatus {
         total: account.total as u64,
         reserved: account.reserved.saturating_sub(image) as u64,

@@ -1,9 +1,10 @@
 //! The kernel's address space: what is mapped where, and with which permission.
 
-use super::layout::{self, BLOCK_SIZE, DEVICES, LINEAR, MODULES, PAGE_SIZE, STACK_SIZE, STACK_SLOT, STACKS};
+use super::layout::{self, BLOCK_SIZE, DEVICES, LINEAR, PAGE_SIZE, STACK_SIZE, STACK_SLOT, STACKS};
 use super::tables::{self, Tables};
 use super::{frames, owner};
-use aarch64_cpu::registers::{ReadWriteable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, Writeable};
+use crate::processor::Protection;
+use aarch64_cpu::registers::{ReadWriteable, TCR_EL1, TTBR0_EL1, Writeable};
 use aarch64_paging::descriptor::{El1Attributes, PhysicalAddress};
 use aarch64_paging::paging::{Constraints, El1And0, MemoryRegion, VaRange};
 use aarch64_paging::{MapError, Mapping};
@@ -34,6 +35,7 @@ impl Permission {
         // The memory types are those of MAIR_EL1 in `start.s`.
         let memory = valid | A::ATTRIBUTE_INDEX_0 | A::INNER_SHAREABLE;
         match self {
+            Self::Execute if Protection::of_this().targets => memory | A::READ_ONLY | A::GP,
             Self::Execute => memory | A::READ_ONLY,
             Self::Read => memory | A::READ_ONLY | A::PXN,
             Self::Write => memory | A::PXN,
@@ -96,9 +98,9 @@ pub unsafe fn initialise(memory: &[Range<usize>], sections: &[(Range<usize>, Per
     let mapping = Mapping::with_asid_and_va_range(Tables, 0, 0, El1And0, VaRange::Upper);
     let mut space = Space {
         mapping,
-        devices: ranges::Allocator::new(DEVICES),
-        stacks: ranges::Allocator::new(STACKS),
-        modules: ranges::Allocator::new(MODULES),
+        devices: ranges::Allocator::new(layout::moved(DEVICES, BLOCK_SIZE)),
+        stacks: ranges::Allocator::new(layout::moved(STACKS, STACK_SLOT)),
+        modules: ranges::Allocator::new(layout::modules()),
         variables: Vec::new(),
     };
     for (section, permission) in sections {
@@ -115,8 +117,6 @@ pub unsafe fn initialise(memory: &[Range<usize>], sections: &[(Range<usize>, Per
         let switch: unsafe extern "C" fn(usize) = core::mem::transmute(switch);
         switch(root);
     }
-    // What can be written can't be executed, whatever a table says.
-    SCTLR_EL1.modify(SCTLR_EL1::WXN::Enable);
     leave_lower_half();
     space.mapping.mark_active();
     *SPACE.lock() = Some(space);

@@ -1,7 +1,7 @@
 //! Where page tables come from. To map something must not fail in the middle, so as many tables as it can need are set
 //! aside first.
 
-use super::layout::{self, BLOCK_SIZE, IMAGE, PAGE_SIZE};
+use super::layout::{self, BLOCK_SIZE, PAGE_SIZE};
 use super::{frames, image_end, owner};
 use aarch64_paging::descriptor::{El1Attributes, PhysicalAddress};
 use aarch64_paging::paging::{PageTable, Translation};
@@ -80,9 +80,11 @@ impl Translation<El1Attributes> for Tables {
 
     fn physical_to_virtual(&self, address: PhysicalAddress) -> NonNull<Table> {
         // The heap's first piece is part of the image, which the linear map leaves out.
-        let image = layout::physical(IMAGE)..layout::physical(image_end());
-        let place =
-            if image.contains(&address.0) { address.0 - image.start + IMAGE } else { layout::linear(address.0) };
+        let image = layout::physical(layout::image())..layout::physical(image_end());
+        let place = match image.contains(&address.0) {
+            true => address.0 - image.start + layout::image(),
+            false => layout::linear(address.0),
+        };
         match NonNull::new(place as *mut _) {
             Some(table) => table,
             None => unreachable!("the upper half has no address 0"),

@@ -1,6 +1,8 @@
 // memcpy, memmove, memset, memcmp and bcmp, for the kernel and all modules: what compiler_builtins has for this target
 // works byte by byte. Unaligned accesses are fine: it's all ordinary memory, with the MMU on.
 //
+// Modules may call them through pointers, so each begins with a landing pad (which is `bti c` in an older processor's words).
+//
 // Short runs are read as a whole before anything is written: one block from the start, one that ends at the end.
 
 .section .text.bytes, "ax"
@@ -12,6 +14,7 @@
 memcpy:
 memmove:
     .cfi_startproc
+    hint    #34                         // bti c
     add     x4, x1, x2                  // ends
     add     x5, x0, x2
     cmp     x2, #16
@@ -99,6 +102,7 @@ copy_backwards:
 .global memset
 memset:
     .cfi_startproc
+    hint    #34                         // bti c
     add     x5, x0, x2
     and     x1, x1, #0xff
     mov     x6, #0x0101010101010101
@@ -164,6 +168,7 @@ zero_above_256:                         // by whole cache lines, if they have 64
 memcmp:
 bcmp:
     .cfi_startproc
+    hint    #34                         // bti c
     subs    x2, x2, #8
     b.lo    2f
 1:  ldr     x3, [x0], #8

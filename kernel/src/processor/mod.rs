@@ -8,7 +8,8 @@ mod mask;
 mod pause;
 pub mod start;
 
-use aarch64_cpu::registers::{MIDR_EL1, MPIDR_EL1, Readable, TPIDRRO_EL0, Writeable};
+use aarch64_cpu::registers::{
+    ID_AA64MMFR1_EL1, ID_AA64PFR1_EL1, MIDR_EL1, MPIDR_EL1, Readable, SCTLR_EL1, TPIDRRO_EL0, Writeable};
 use abi::interrupt::ProcessorId;
 use abi::running::Block;
 
@@ -35,6 +36,28 @@ pub fn has_erratum_843419() -> bool {
         core::arch::asm!("mrs {}, revidr_el1", out(reg) revision_details, options(nomem, nostack, preserves_flags));
     }
     model == CORTEX_A53 && (revision < 4 || revision == 4 && revision_details & MENDED == 0)
+}
+
+/// What a processor has against misuse of the kernel's code. `start.s` switches it on.
+pub struct Protection {
+    /// Memory that EL0 may access is closed to EL1 (FEAT_PAN).
+    pub access: bool,
+    /// Indirect branches lead to where they are expected (FEAT_BTI), in pages that are mapped for that.
+    pub targets: bool,
+    /// Return addresses are signed (FEAT_PAuth).
+    pub returns: bool,
+}
+
+impl Protection {
+    /// What the processor has that this runs on, as its registers say (Arm ARM D24.2, ID_AA64MMFR1_EL1, ID_AA64PFR1_EL1,
+    /// SCTLR_EL1.EnIA).
+    pub fn of_this() -> Self {
+        Self {
+            access: ID_AA64MMFR1_EL1.read(ID_AA64MMFR1_EL1::PAN) != 0,
+            targets: ID_AA64PFR1_EL1.get() & 0xf != 0,
+            returns: SCTLR_EL1.get() & (1 << 31) != 0,
+        }
+    }
 }
 
 /// Stops this processor for good.

@@ -40,6 +40,8 @@ struct Start {
     tables: AtomicU64,
     translation: AtomicU64,
     control: AtomicU64,
+    /// Where it goes on once it has those tables.
+    entry: AtomicUsize,
     /// The number that it will have.
     index: AtomicUsize,
     /// How far it has come.
@@ -66,6 +68,7 @@ const _: () = assert!(
         && offset_of!(Start, tables) == 16
         && offset_of!(Start, translation) == 24
         && offset_of!(Start, control) == 32
+        && offset_of!(Start, entry) == 40
         && size_of::<Start>() == 64
         && MOST == 64
 );
@@ -78,6 +81,7 @@ static PROCESSOR_STARTS: [Start; MOST] = [const {
         tables: AtomicU64::new(0),
         translation: AtomicU64::new(0),
         control: AtomicU64::new(0),
+        entry: AtomicUsize::new(0),
         index: AtomicUsize::new(0),
         step: AtomicU32::new(CALLED),
     }
@@ -86,6 +90,7 @@ static PROCESSOR_STARTS: [Start; MOST] = [const {
 unsafe extern "C" {
     /// Where a processor starts (`start.s`).
     static processor_entry: u8;
+    static processor_upper: u8;
 }
 
 /// Why the processor couldn't get ready that has failed.
@@ -131,6 +136,18 @@ pub fn all(machine: &Machine) {
     }
 }
 
+/// Gives the first processor an exception stack that has a guard, as all others get one: so far it has had a part of the
+/// image.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn guard_exception_stack() -> Result<()> {
+    let stack = Stack::new()?;
+    local::prepare(0, stack.end());
+    core::mem::forget(stack);
+    Ok(())
+}
+
 fn too_many() -> Error {
     Error::Unsupported(format!("this kernel runs {MOST} processors at most"))
 }
@@ -158,6 +175,7 @@ impl Start {
         self.tables.store(TTBR1_EL1.get(), Ordering::Relaxed);
         self.translation.store(TCR_EL1.get(), Ordering::Relaxed);
         self.control.store(SCTLR_EL1.get(), Ordering::Relaxed);
+        self.entry.store(&raw const processor_upper as usize, Ordering::Relaxed);
         self.index.store(index, Ordering::Relaxed);
         self.identifier.store(processor.identifier, Ordering::Relaxed);
         // It reads this without caches.

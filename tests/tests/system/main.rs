@@ -8,6 +8,7 @@ mod boot;
 mod debugging;
 mod failures;
 mod fatal;
+mod hardening;
 mod libraries;
 mod memory;
 mod modules;

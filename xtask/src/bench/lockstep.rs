@@ -33,7 +33,8 @@ impl<'s> System<'s> {
     pub fn find(workspace: &Workspace, scratch: &'s Path) -> Result<Self> {
         let out = workspace.out();
         let kernel = std::fs::read(out.join("kernel.elf")).context("cannot read out/kernel.elf")?;
-        let arguments = format!("ip={GUEST}::{HOST}:255.255.255.0::eth0:off");
+        // Addresses are those of the ELF file.
+        let arguments = format!("nokaslr ip={GUEST}::{HOST}:255.255.255.0::eth0:off");
         Ok(Self { out, scratch, kernel, arguments })
     }
 
