@@ -35,9 +35,9 @@ fn xtask(command: &str, input: &str) -> (bool, String) {
 #[test]
 fn a_backtrace_with_source_lines() {
     let initramfs = Initramfs::shipped().with_module("test-null", test_module("test-null"));
-    let mut machine = plain().initramfs(&initramfs).boot_arguments("panic=poweroff").boot();
-    machine.type_in("insmod test-null\r");
-    let (_, shown) = machine.wait_for_exit();
+    let mut machine = plain().initramfs(&initramfs).boot();
+    machine.command("insmod test-null");
+    let shown = machine.command("dmesg");
     let (succeeded, output) = xtask("backtrace", &shown);
     assert!(succeeded, "{output}");
     let read = format!(
@@ -45,7 +45,7 @@ fn a_backtrace_with_source_lines() {
         line_of("tests/modules/test-null/src/lib.rs", "read_volatile")
     );
     let binding = "kernel/src/binding/mod.rs";
-    let start = format!(" at {binding}:{}", line_of(binding, "call(provider, || start(&mut resources))"));
+    let start = format!(" at {binding}:{}", line_of(binding, "registry::enter(provider, || start(&mut resources))"));
     for expected in [&read, "(inlined by) ", &start, "commands.rs:", "services/shell/src/lib.rs:"] {
         machine.expect(&output, expected);
     }
@@ -193,7 +193,7 @@ fn gdb_knows_the_modules_of_a_machine_that_runs() {
     let mut machine = Setup::virt("virt", "cortex-a72", "512M").network_cards(1).debuggable().boot();
     machine.wait_for_network();
     let probe = format!("{DRIVER}:{}", line_of(DRIVER, "Device::open("));
-    let interrupt = format!("{CONSOLE}:{}", line_of(CONSOLE, "fn interrupt("));
+    let interrupt = format!("{CONSOLE}:{}", line_of(CONSOLE, "fn interrupt_now("));
     let commands = [
         // Loaded already, and then once more, elsewhere perhaps.
         &format!("break {interrupt}"),
