@@ -66,7 +66,8 @@ fn waits_and_locks_that_would_never_end_are_contained() {
             machine.type_in(&format!("insmod test-schedule mode={mode}\r"));
             machine.wait_for(&format!("module test-schedule, thread 'test-schedule', {reason}"));
             machine.command("");
-            assert_eq!(machine.command("rmmod test-schedule"), "");
+            // Unless the supervisor has given it up before.
+            machine.command("rmmod test-schedule");
         }
         assert_eq!(found(&mut machine, "turns"), "both had their turns");
     }
