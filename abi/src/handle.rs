@@ -46,7 +46,7 @@ impl<T: Published + ?Sized> Handle<T> {
     /// [`Error::Gone`](crate::Error::Gone) when it has been removed and not replaced.
     #[inline]
     pub fn call<R>(&self, action: impl FnOnce(&T) -> R) -> Result<R> {
-        let entered = Entered::new(self.publication)?;
+        let Some(entered) = Entered::new(self.publication) else { return Err(too_deep()) };
         let [object, vtable] = &self.publication.object;
         // Now that the call is noted nobody takes the object away, so that both halves are of one object.
         let object = [object.load(Ordering::Relaxed), vtable.load(Ordering::Relaxed)];
@@ -103,7 +103,7 @@ impl<T: Published + ?Sized> Copy for Handle<T> {}
 #[doc(hidden)]
 #[inline]
 pub fn enter<R>(publication: &'static Publication, action: impl FnOnce() -> R) -> Result<R> {
-    Entered::new(publication)?.run(action)
+    Entered::new(publication).ok_or_else(too_deep)?.run(action)
 }
 
 /// A call that is noted in the thread's block; when this is dropped it is over.
@@ -115,20 +115,21 @@ struct Entered {
 }
 
 impl Entered {
+    /// None if calls are nested too deep.
     #[inline]
-    fn new(publication: &'static Publication) -> Result<Self> {
+    fn new(publication: &'static Publication) -> Option<Self> {
         #[cfg(target_os = "none")]
         let block = crate::running::block();
         #[cfg(not(target_os = "none"))]
         let block = kernel::block();
         let depth = block.depth.load(Ordering::Relaxed);
-        let Some(call) = block.calls.get(depth as usize) else { return Err(too_deep()) };
+        let call = block.calls.get(depth as usize)?;
         call.publication.store((&raw const *publication).cast_mut(), Ordering::Relaxed);
         call.base.store(block.masked.load(Ordering::Relaxed).into(), Ordering::Relaxed);
         block.depth.store(depth + 1, Ordering::Relaxed);
         // Whoever takes the object away looks for calls after that; either sees the other.
         fence(Ordering::SeqCst);
-        Ok(Self { publication, block, depth })
+        Some(Self { publication, block, depth })
     }
 
     #[inline]

@@ -182,8 +182,8 @@ pub enum ThreadState {
 pub struct InterruptStatus {
     /// The controller's number for it.
     pub line: u32,
-    /// How often.
-    pub count: u64,
+    /// How often, by processor.
+    pub counts: Vec<u64>,
     /// Whose it is; none for the kernel's timer.
     pub device: Option<ProviderId>,
 }

@@ -20,8 +20,8 @@ use abi::{Class, Error, Handle, Result};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
-use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::{iter, ptr};
 
 /// Who serves a line.
 #[derive(Clone, Copy)]
@@ -49,8 +49,8 @@ struct Claim {
     active: bool,
     /// What wakes the thread that serves it, once there is one.
     thread: Option<Signal>,
-    /// How often it has interrupted.
-    count: AtomicU64,
+    /// How often it has interrupted which processor.
+    counts: Box<[AtomicU64]>,
 }
 
 struct Table {
@@ -66,6 +66,9 @@ static CONTROLLER: AtomicPtr<Publication> = AtomicPtr::new(ptr::null_mut());
 
 /// The timer's line; [`NONE`] before it is claimed.
 static TIMER: AtomicU32 = AtomicU32::new(NONE);
+
+/// How often the timer has interrupted each processor: no lock may be taken there.
+static TIMER_COUNTS: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
 
 /// No line.
 const NONE: u32 = u32::MAX;
@@ -96,7 +99,8 @@ fn claim(provider: ProviderId, specifier: &[u32], handler: Handler) -> Result<u3
     }
     match table.claims.get_mut(number) {
         Some(slot @ None) => {
-            *slot = Some(Claim { line, handler, active: false, thread: None, count: AtomicU64::new(0) });
+            let counts = iter::repeat_with(AtomicU64::default).take(MOST).collect();
+            *slot = Some(Claim { line, handler, active: false, thread: None, counts });
         }
         _ => return Err(Error::Busy(format!("interrupt line {number} is taken"))),
     }
@@ -234,9 +238,15 @@ pub fn serves_the_kernel(controller: ProviderId) -> bool {
 /// How often which line has interrupted.
 pub fn status() -> Vec<InterruptStatus> {
     let table = TABLE.lock();
+    let count = |counts: &[AtomicU64]| {
+        counts.iter().take(processor::count()).map(|count| count.load(Ordering::Relaxed)).collect()
+    };
     let status = |claim: &Claim| InterruptStatus {
         line: claim.line.number,
-        count: claim.count.load(Ordering::Relaxed),
+        counts: match claim.handler {
+            Handler::Timer => count(&TIMER_COUNTS),
+            Handler::Driver { .. } => count(&claim.counts),
+        },
         device: match claim.handler {
             Handler::Timer => None,
             Handler::Driver { provider, .. } => Some(provider),
@@ -258,7 +268,10 @@ pub fn dispatch() -> bool {
             // Perhaps a thread waits for this processor.
             abi::running::block().pending.store(1, Ordering::Relaxed);
         }
-        Cause::Line(number) if number == TIMER.load(Ordering::Relaxed) => whole_tick = schedule::tick(),
+        Cause::Line(number) if number == TIMER.load(Ordering::Relaxed) => {
+            TIMER_COUNTS[processor::index() % MOST].fetch_add(1, Ordering::Relaxed);
+            whole_tick = schedule::tick();
+        }
         Cause::Line(_) => {
             let block = abi::running::block();
             if block.masked.load(Ordering::Relaxed) == 0 {
@@ -302,7 +315,9 @@ fn serve_line(controller: Handle<dyn InterruptController>, number: u32) {
     let _traced = trace::interrupt(number);
     let table = TABLE.lock();
     let claim = table.claims.get(number as usize).and_then(Option::as_ref).map(|claim| {
-        claim.count.fetch_add(1, Ordering::Relaxed);
+        if let Some(count) = claim.counts.get(processor::index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         (claim.handler, claim.thread)
     });
     drop(table);

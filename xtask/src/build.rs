@@ -32,6 +32,14 @@ pub fn build_test_modules(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Builds the modules that only the benchmarks load, as [`build_test_modules`] does: `out/bench-modules/*.o`.
+pub fn build_bench_modules(workspace: &Workspace) -> Result<()> {
+    let modules = workspace.module_crates(&["bench/modules"])?;
+    let libraries = build_libraries(workspace, &modules)?;
+    link_modules(workspace, &contract(workspace, &libraries)?, &modules, &libraries, "bench-modules")?;
+    Ok(())
+}
+
 fn build_libraries(workspace: &Workspace, modules: &[ModuleCrate]) -> Result<Vec<Library>> {
     let modules = modules.iter().map(|module| module.package.as_str());
     workspace.build_libraries(["abi", "kernel"].into_iter().chain(modules))

@@ -21,7 +21,7 @@ const FUZZ: &str = "fuzz";
 /// Runs all checks, the quick ones first, and ends at the first that fails.
 pub fn test(workspace: &Workspace) -> Result<()> {
     let modules: Vec<String> = workspace
-        .module_crates(&["drivers", "services", "tests/modules", "examples"])?
+        .module_crates(&["drivers", "services", "tests/modules", "bench/modules", "examples"])?
         .into_iter()
         .map(|module| module.package)
         .collect();

@@ -5,6 +5,7 @@ mod memory;
 mod modules;
 mod network;
 mod system;
+mod threads;
 mod trace;
 
 use crate::table::{Column, Table};
@@ -48,6 +49,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "hexdump", arguments: "-C [-s OFFSET] [-n LENGTH] NAME", summary: "show the bytes of a block device; Ctrl-C stops", run: block::hexdump },
     Command { name: "insmod", arguments: "[--replace] MODULE [NAME=VALUE...]", summary: "load a module and bind its devices; --replace: in place of the running one", run: modules::insmod },
     Command { name: "ip", arguments: "[addr]", summary: "show the network interfaces and their addresses", run: network::ip },
+    Command { name: "irqs", arguments: "", summary: "show how often which line has interrupted", run: threads::irqs },
     Command { name: "lsblk", arguments: "", summary: "list the block devices", run: block::lsblk },
     Command { name: "lsdev", arguments: "", summary: "list the devices and what drives them", run: modules::lsdev },
     Command { name: "lsmod", arguments: "", summary: "list the loaded modules", run: modules::lsmod },
@@ -55,10 +57,12 @@ const COMMANDS: &[Command] = &[
     Command { name: "modprobe", arguments: "MODULE [NAME=VALUE...] | -r MODULE", summary: "load a module unless it is loaded; -r: unload it", run: modules::modprobe },
     Command { name: "ping", arguments: "ADDRESS [-c COUNT]", summary: "ask a host for echo replies; Ctrl-C stops", run: network::ping },
     Command { name: "poweroff", arguments: "", summary: "switch the machine off", run: system::poweroff },
+    Command { name: "ps", arguments: "", summary: "list the threads", run: threads::ps },
     Command { name: "reboot", arguments: "", summary: "reset the machine", run: system::reboot },
     Command { name: "rmmod", arguments: "[--force] MODULE", summary: "unload a module; --force: and what can't do without it", run: modules::rmmod },
     Command { name: "sha256sum", arguments: "[-s OFFSET] [-n LENGTH] NAME", summary: "compute the SHA-256 of a block device; Ctrl-C stops", run: block::sha256sum },
     Command { name: "slabtop", arguments: "", summary: "show how the heap is used by pieces of each size", run: memory::slabtop },
+    Command { name: "top", arguments: "[-d SECONDS] [-n COUNT]", summary: "show who uses the processors, again and again; q or Ctrl-C stops", run: threads::top },
     Command { name: "trace", arguments: "[on [KIND...] | off | show [-n COUNT] | export]", summary: "record what happens, and show or export it", run: trace::trace },
     Command { name: "uptime", arguments: "", summary: "show the time since reset", run: system::uptime },
 ];

@@ -65,10 +65,19 @@ impl Terminal {
     /// # Errors
     /// [`Error::Stopping`] when the shell is being removed.
     pub fn is_interrupted_before(&mut self, deadline: Instant) -> Result<bool> {
+        self.is_typed_before(&[CANCEL], deadline)
+    }
+
+    /// Waits until `deadline` or for one of these keys, and returns whether it was that. What was typed before it is
+    /// thrown away.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`] when the shell is being removed.
+    pub fn is_typed_before(&mut self, keys: &[u8], deadline: Instant) -> Result<bool> {
         self.flush();
         loop {
             self.fetch();
-            if let Some(position) = self.input.iter().rposition(|&byte| byte == CANCEL) {
+            if let Some(position) = self.input.iter().rposition(|byte| keys.contains(byte)) {
                 self.input.drain(..=position);
                 return Ok(true);
             }

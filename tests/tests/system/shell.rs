@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tests::PROMPT;
+use tests::{Machine, PROMPT, Setup};
 
 use crate::plain;
 
@@ -22,6 +22,7 @@ fn commands() {
         "hexdump -C",
         "insmod [--replace] MODULE [NAME=VALUE...]",
         "ip",
+        "irqs",
         "lsblk",
         "lsdev",
         "lsmod",
@@ -29,10 +30,12 @@ fn commands() {
         "modprobe MODULE [NAME=VALUE...] | -r MODULE",
         "ping ADDRESS",
         "poweroff",
+        "ps",
         "reboot",
         "rmmod [--force] MODULE",
         "sha256sum",
         "slabtop",
+        "top [-d SECONDS] [-n COUNT]",
         "trace [on [KIND...] | off | show [-n COUNT] | export]",
         "uptime",
     ] {
@@ -83,6 +86,41 @@ fn commands() {
 
     let uptime = machine.command("uptime");
     machine.expect(&uptime, "up 0:0");
+}
+
+#[test]
+fn threads_and_interrupts() {
+    let setup = Setup::virt("virt", "cortex-a72", "512M").argument("-smp", "2");
+    let mut machine = setup.network_cards(1).boot();
+    machine.wait_for_network();
+    let threads = machine.table("ps");
+    let row = |name: &str| threads.iter().find(|row| row.contains(&name.to_owned())).expect(name).clone();
+    assert_eq!(row("[idle/1]")[1..3], ["1", "low"]);
+    assert_eq!(row("[supervisor]")[2..4], ["urgent", "S"]);
+    assert_eq!(row("shell")[2..4], ["normal", "R"], "it is the one that lists them");
+
+    let count = |machine: &mut Machine, device: &str| {
+        let rows = machine.table("irqs");
+        let row = rows.iter().find(|row| row.last().is_some_and(|last| last == device)).expect(device);
+        row[1].parse::<u64>().expect("a count") + row[2].parse::<u64>().expect("a count")
+    };
+    let (console, timer) = (count(&mut machine, "/pl011@9000000"), count(&mut machine, "[timer]"));
+    assert!(console > 0);
+    let top = machine.command("top -n 2 -d 1");
+    assert!(count(&mut machine, "/pl011@9000000") > console);
+    assert!(count(&mut machine, "[timer]") > timer);
+
+    // Nothing has happened in that second.
+    let last = top.rsplit("\x1b[H").next().unwrap_or_default();
+    for processor in ["CPU0", "CPU1"] {
+        let line = last.lines().find(|line| line.starts_with(processor)).expect(processor);
+        let busy = line.split_whitespace().nth(1).and_then(|share| share.parse::<f64>().ok()).expect("a share");
+        assert!(busy < 20.0, "{line}");
+    }
+    machine.type_in("top -d 1000\r");
+    machine.wait_for("[supervisor]");
+    machine.type_in("q");
+    machine.wait_for(PROMPT);
 }
 
 /// Seconds since 1970 of a date like `2026-01-31T12:00:00Z`.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::machine::{EventKind, Guest, Machine, Waiting};
-use super::{Figures, measure_exchanges};
+use super::{Basics, Figures, measure_exchanges};
 use crate::cargo::{Workspace, text_of};
 use crate::debian;
 
@@ -101,7 +101,17 @@ impl<'s> System<'s> {
             let start = machine.wait_for(|event| matches!(event, EventKind::Mark(BEFORE_MODULE)))?;
             module = machine.wait_for(|event| matches!(event, EventKind::Mark(AFTER_MODULE)))? - start;
         }
-        Ok(Figures { ready, verified: 0, first_ping, module, ping, udp_echo, idle_second, memory })
+        Ok(Figures {
+            ready,
+            verified: 0,
+            first_ping,
+            module,
+            ping,
+            udp_echo,
+            idle_second,
+            memory,
+            basics: Basics::default(),
+        })
     }
 }
 

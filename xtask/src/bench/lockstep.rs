@@ -6,10 +6,12 @@ use anyhow::{Context, Result, ensure};
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol};
 
+use super::basics::Basics;
 use super::machine::{EventKind, Guest, Machine, Waiting};
 use super::peer::{GUEST, HOST};
 use super::profile::{self, Symbols};
 use super::{EXCHANGES, Figures, measure_exchanges, profile_pings};
+use crate::archive;
 use crate::cargo::Workspace;
 
 /// What the shell shows when it waits for a command.
@@ -40,11 +42,22 @@ impl<'s> System<'s> {
 
     /// Starts a machine, with further boot arguments.
     fn start(&self, more: &str, waiting: Waiting, watched: &[u64], profile: bool) -> Result<Machine> {
+        self.start_with(&self.out.join("initramfs.cpio"), more, waiting, watched, profile)
+    }
+
+    fn start_with(
+        &self,
+        initramfs: &Path,
+        more: &str,
+        waiting: Waiting,
+        watched: &[u64],
+        profile: bool,
+    ) -> Result<Machine> {
         Machine::start(
             self.scratch,
             &Guest {
                 kernel: &self.out.join("kernel.img"),
-                initramfs: &self.out.join("initramfs.cpio"),
+                initramfs,
                 arguments: &format!("{} {more}", self.arguments),
                 waiting,
                 watched,
@@ -82,7 +95,21 @@ impl<'s> System<'s> {
         let free = command(&mut machine, "free")?;
         let memory = used_memory(&free)?;
 
-        Ok((Figures { ready, verified, first_ping, module, ping, udp_echo, idle_second, memory }, free.join("\n")))
+        drop(machine);
+
+        let basics = self.measure_basics()?;
+        let figures = Figures { ready, verified, first_ping, module, ping, udp_echo, idle_second, memory, basics };
+        Ok((figures, free.join("\n")))
+    }
+
+    /// Boots with the module that does things often.
+    fn measure_basics(&self) -> Result<Basics> {
+        let mut files = archive::files(&std::fs::read(self.out.join("initramfs.cpio"))?)?;
+        let module = self.out.join("bench-modules/bench-basics.o");
+        files.insert(archive::path("bench-basics"), std::fs::read(&module).context("cannot read bench-basics.o")?);
+        let initramfs = self.scratch.join("basics.cpio");
+        std::fs::write(&initramfs, archive::pack(&files)?)?;
+        Basics::measure(&mut self.start_with(&initramfs, "module.sig=off", Waiting::Real, &[], false)?)
     }
 
     /// Prints where the instructions of a boot and of a ping go.

@@ -2,6 +2,7 @@
 //!
 //! `bench/README.md` says what each row counts, and how.
 
+mod basics;
 mod linux;
 mod lockstep;
 mod machine;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::cargo::Workspace;
+use basics::Basics;
 use machine::Machine;
 pub use machine::build_plugin;
 
@@ -65,12 +67,15 @@ pub struct Figures {
     pub udp_echo: u64,
     pub idle_second: u64,
     pub memory: u64,
+    /// What the basics cost; of Lockstep's only.
+    pub basics: Basics,
 }
 
 /// Measures what was built, and prints the figures.
 pub fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
     let scratch = workspace.root.join("target/bench");
     build_plugin(&workspace.root.join("bench/count.c"), &scratch)?;
+    crate::build::build_bench_modules(workspace)?;
     let system = lockstep::System::find(workspace, &scratch)?;
 
     let mut runs = Vec::new();

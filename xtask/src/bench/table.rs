@@ -15,7 +15,7 @@ struct Row {
 
 const M: u64 = 1_000_000;
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 11] = [
     Row {
         name: "reset to `lockstep: ready`",
         value: |figures| figures.ready,
@@ -80,6 +80,30 @@ const ROWS: [Row; 8] = [
         arceos: None,
         hermit: None,
     },
+    Row {
+        name: "a call through a handle, more than a bare one",
+        value: |figures| figures.basics.call,
+        goal: Some(20),
+        linux: None,
+        arceos: None,
+        hermit: None,
+    },
+    Row {
+        name: "a round trip between two threads",
+        value: |figures| figures.basics.round_trip,
+        goal: Some(1500),
+        linux: Some(10_800),
+        arceos: None,
+        hermit: None,
+    },
+    Row {
+        name: "allocating and freeing 64 bytes",
+        value: |figures| figures.basics.allocation,
+        goal: None,
+        linux: None,
+        arceos: None,
+        hermit: None,
+    },
 ];
 
 const HEADINGS: [&str; 7] = ["guest instructions", "Lockstep", "spread", "goal", "Linux", "ArceOS", "Hermit"];
@@ -91,7 +115,8 @@ pub fn compare(lockstep: &[Figures], linux: &[Figures]) -> String {
     let row = |row: &Row| {
         let (median, spread) = summary(lockstep, row.value);
         let linux = match linux {
-            [_, ..] if row.linux.is_some() => number(summary(linux, row.value).0),
+            // The basics aren't measured again.
+            [_, ..] if row.linux.is_some() && summary(linux, row.value).0 > 0 => number(summary(linux, row.value).0),
             _ => earlier(row.linux),
         };
         [
@@ -140,6 +165,7 @@ fn number(value: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Basics;
 
     #[test]
     fn digits_are_grouped_by_three() {
@@ -160,6 +186,7 @@ mod tests {
             udp_echo: 4,
             idle_second: 5,
             memory: 6,
+            basics: Basics::default(),
         };
         let table = compare(&[run(3000), run(2000), run(2400)], &[]);
         let row = table.lines().find(|line| line.starts_with("one ping answered ")).unwrap_or_default();
