@@ -403,7 +403,8 @@ pub fn tick() -> bool {
         }
     }
     let running = running();
-    let is_idle = ptr::eq(running, local.idle.load(Ordering::Relaxed));
+    // Also while there is nothing to do, an interrupt may be served, and that for too long.
+    let is_idle = is_idle_thread(running, local) && running.block.depth.load(Ordering::Relaxed) == 0;
     let switches = local.switches.load(Ordering::Relaxed);
     let whole = !is_idle && local.switches_at_tick.swap(switches, Ordering::Relaxed) == switches;
     if whole && queue.highest().is_some_and(|level| level >= running.priority()) {
@@ -418,6 +419,19 @@ pub fn tick() -> bool {
         None => time::set_deadline(None),
     }
     whole
+}
+
+fn is_idle_thread(thread: &Thread, local: &Processor) -> bool {
+    ptr::eq(thread, local.idle.load(Ordering::Relaxed))
+}
+
+/// Has the timer look after an interrupt that is about to be served, as it looks after threads: where nothing runs, it may
+/// not be set.
+pub fn watch_interrupt() {
+    let local = local();
+    if is_idle_thread(running(), local) {
+        local.queue.lock().arm_before(time::now() + TICK);
+    }
 }
 
 /// A call that the running thread is in.
