@@ -6,6 +6,7 @@
 use super::Thread;
 use crate::processor::{self, HardGuard, HardLock, InterruptsMasked, MOST};
 use crate::{interrupt, time, trace};
+use abi::Class;
 use abi::time::Instant;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -440,6 +441,8 @@ pub struct Charged {
     pub time: Duration,
     /// Whether it serves an interrupt.
     pub in_interrupt: bool,
+    /// What is called; none for a driver's or service's object itself.
+    pub class: Option<Class>,
 }
 
 /// Charges the running thread's calls for a tick; returns the innermost.
@@ -453,7 +456,9 @@ pub fn charge() -> Option<Charged> {
         let is_same = call.publication.swap(marked, Ordering::Relaxed) == marked;
         let count = if is_same { ticks.load(Ordering::Relaxed) + 1 } else { 0 };
         ticks.store(count, Ordering::Relaxed);
-        innermost = Some(Charged { time: TICK * count, in_interrupt: call.base.load(Ordering::Relaxed) > 0 });
+        let in_interrupt = call.base.load(Ordering::Relaxed) > 0;
+        let class = call.publication().and_then(|publication| publication.class);
+        innermost = Some(Charged { time: TICK * count, in_interrupt, class });
     }
     innermost
 }
