@@ -1,9 +1,10 @@
 //! The classes of what modules publish.
 
 use core::fmt;
+use core::time::Duration;
 
 macro_rules! classes {
-    ($($(#[$documentation:meta])* $name:ident: $trait:path, $label:literal;)+) => {
+    ($($(#[$documentation:meta])* $name:ident: $trait:path, $label:literal, $budget:literal ms;)+) => {
         /// What kind of thing a module publishes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Class { $($(#[$documentation])* $name),+ }
@@ -15,6 +16,12 @@ macro_rules! classes {
             /// The class's name for people: `network device`.
             pub fn label(self) -> &'static str {
                 match self { $(Self::$name => $label),+ }
+            }
+
+            /// How long a call of what is published under it may use a processor, unless `bootargs` say otherwise: what
+            /// takes longer is stopped.
+            pub const fn budget(self) -> Duration {
+                match self { $(Self::$name => Duration::from_millis($budget)),+ }
             }
         }
 
@@ -60,21 +67,21 @@ pub trait Published: Send + Sync + 'static {
 
 classes! {
     /// A disk or the like.
-    BlockDevice: crate::block::BlockDevice, "block device";
+    BlockDevice: crate::block::BlockDevice, "block device", 1000 ms;
     /// Devices behind a device.
-    Bus: crate::bus::Bus, "bus";
+    Bus: crate::bus::Bus, "bus", 1000 ms;
     /// The time of day.
-    Clock: crate::clock::Clock, "clock";
+    Clock: crate::clock::Clock, "clock", 100 ms;
     /// A terminal.
-    Console: crate::console::Console, "console";
+    Console: crate::console::Console, "console", 10000 ms;
     /// An IP stack.
-    Internet: crate::internet::Internet, "internet";
+    Internet: crate::internet::Internet, "internet", 1000 ms;
     /// An interrupt controller.
-    InterruptController: crate::interrupt::InterruptController, "interrupt controller";
+    InterruptController: crate::interrupt::InterruptController, "interrupt controller", 100 ms;
     /// A network card.
-    NetworkDevice: crate::network::NetworkDevice, "network device";
+    NetworkDevice: crate::network::NetworkDevice, "network device", 100 ms;
     /// Switching the machine off and on again.
-    Power: crate::power::Power, "power";
+    Power: crate::power::Power, "power", 10000 ms;
 }
 
 impl fmt::Display for Class {

@@ -3,6 +3,7 @@
 //! It is read and written by code that is compiled into modules, so that taking a lock or calling another module costs a
 //! few instructions and no call into the kernel.
 
+use crate::Class;
 use crate::registry::ProviderId;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -117,6 +118,8 @@ pub struct LockWord {
 pub struct Publication {
     /// Who publishes it.
     pub provider: ProviderId,
+    /// Under which class; none for the object itself, which the kernel calls.
+    pub class: Option<Class>,
     /// The object, and the vtable of its trait; 0 while there is none, or while each call is to be found out about.
     pub object: [AtomicUsize; 2],
     /// The object; 0 while there is none.
@@ -125,7 +128,7 @@ pub struct Publication {
 
 impl Publication {
     /// The place of a provider that publishes nothing yet.
-    pub const fn new(provider: ProviderId) -> Self {
-        Self { provider, object: [const { AtomicUsize::new(0) }; 2], hidden: AtomicUsize::new(0) }
+    pub const fn new(provider: ProviderId, class: Option<Class>) -> Self {
+        Self { provider, class, object: [const { AtomicUsize::new(0) }; 2], hidden: AtomicUsize::new(0) }
     }
 }

@@ -301,6 +301,7 @@ fn serve(controller: Handle<dyn InterruptController>, acknowledged: Acknowledged
     // Until it is ended, only the timer interrupts; and no other thread may run before that.
     block.held[0].set(ptr::null());
     block.masked.store(1, Ordering::Relaxed);
+    schedule::watch_interrupt();
     // SAFETY: the vectors are installed; no lock is held.
     unsafe { processor::unmask_interrupts() };
     if let Cause::Line(number) = acknowledged.cause {

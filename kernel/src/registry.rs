@@ -94,7 +94,7 @@ impl Provider {
         if let Some((_, publication)) = known {
             return publication;
         }
-        let publication: &'static Publication = Box::leak(Box::new(Publication::new(id)));
+        let publication: &'static Publication = Box::leak(Box::new(Publication::new(id, Some(class))));
         self.publications.push((class, publication));
         publication
     }
@@ -164,7 +164,7 @@ pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState
         module: None,
         state,
         object: None,
-        root: Box::leak(Box::new(Publication::new(id))),
+        root: Box::leak(Box::new(Publication::new(id, None))),
         publications: Vec::new(),
         restarting: false,
     });

@@ -4,6 +4,8 @@
 //! kernel's, the supervisor. That takes back what the module held and starts it again, at first at once and then after
 //! growing pauses, until it has failed too often.
 
+mod budgets;
+
 use crate::binding::{self, Ending};
 use crate::failure::{self, Failure};
 use crate::machine::Machine;
@@ -23,7 +25,7 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use budgets::BUDGETS;
 use core::time::Duration;
 
 /// How often a module may fail within [`PERIOD`] and be started again; `restart.limit=N` in `bootargs` sets another.
@@ -33,12 +35,6 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// The pause before the second restart within the period. Each is twice the one before, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long a call into a module may use a processor, in milliseconds; `budget=MILLISECONDS` in `bootargs` sets another.
-const BUDGET: u64 = 1000;
-static BUDGET_GIVEN: AtomicU64 = AtomicU64::new(BUDGET);
-/// The same for interrupt handlers.
-const INTERRUPT_BUDGET: Duration = Duration::from_millis(100);
 
 /// What the supervisor has to do.
 enum Order {
@@ -97,15 +93,11 @@ pub fn start_interrupt_thread(provider: ProviderId, line: u32) {
 /// The timer came upon the running thread, which has run for a whole tick: ends a call that has taken too long.
 pub fn charge(frame: &mut Frame) {
     let Some(call) = schedule::charge() else { return };
-    let limit = if call.in_interrupt { INTERRUPT_BUDGET } else { budget() };
+    let limit = BUDGETS.of(&call);
     if call.time > limit {
         // Where it can't be stopped now it can be a tick later.
         let _ = failure::stop(frame, format_args!("it took more than {} ms", limit.as_millis()));
     }
-}
-
-fn budget() -> Duration {
-    Duration::from_millis(BUDGET_GIVEN.load(Ordering::Relaxed))
 }
 
 /// An interrupt came upon the running thread: ends it where it is if it was told to end and doesn't.
@@ -144,10 +136,8 @@ struct Supervisor {
 pub fn start(machine: &'static Machine) -> abi::Result<()> {
     let signal = event::create()?;
     *SIGNAL.lock() = Some(signal);
+    BUDGETS.set(machine);
     let number = |name| machine.argument(name).and_then(|value| value.parse::<usize>().ok());
-    if let Some(budget) = number("budget") {
-        BUDGET_GIVEN.store(budget as u64, Ordering::Relaxed);
-    }
     let mut supervisor = Supervisor {
         machine,
         limit: number("restart.limit").unwrap_or(LIMIT),

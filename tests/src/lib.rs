@@ -7,6 +7,7 @@
 //! `modules` holds modules that misbehave on purpose. They are built like drivers, into `out/test-modules`, and are in
 //! no archive but those that tests make.
 
+mod debugger;
 mod device_tree;
 mod initramfs;
 mod machine;
@@ -17,6 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 
+pub use debugger::Debugger;
 pub use device_tree::DeviceTree;
 pub use initramfs::Initramfs;
 pub use machine::{Machine, PROMPT, READY, Setup};

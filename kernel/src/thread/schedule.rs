@@ -6,6 +6,7 @@
 use super::Thread;
 use crate::processor::{self, HardGuard, HardLock, InterruptsMasked, MOST};
 use crate::{interrupt, time, trace};
+use abi::Class;
 use abi::time::Instant;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -403,7 +404,8 @@ pub fn tick() -> bool {
         }
     }
     let running = running();
-    let is_idle = ptr::eq(running, local.idle.load(Ordering::Relaxed));
+    // Also while there is nothing to do, an interrupt may be served, and that for too long.
+    let is_idle = is_idle_thread(running, local) && running.block.depth.load(Ordering::Relaxed) == 0;
     let switches = local.switches.load(Ordering::Relaxed);
     let whole = !is_idle && local.switches_at_tick.swap(switches, Ordering::Relaxed) == switches;
     if whole && queue.highest().is_some_and(|level| level >= running.priority()) {
@@ -420,12 +422,27 @@ pub fn tick() -> bool {
     whole
 }
 
+fn is_idle_thread(thread: &Thread, local: &Processor) -> bool {
+    ptr::eq(thread, local.idle.load(Ordering::Relaxed))
+}
+
+/// Has the timer look after an interrupt that is about to be served, as it looks after threads: where nothing runs, it may
+/// not be set.
+pub fn watch_interrupt() {
+    let local = local();
+    if is_idle_thread(running(), local) {
+        local.queue.lock().arm_before(time::now() + TICK);
+    }
+}
+
 /// A call that the running thread is in.
 pub struct Charged {
     /// How long it has used a processor, in whole ticks.
     pub time: Duration,
     /// Whether it serves an interrupt.
     pub in_interrupt: bool,
+    /// What is called; none for a driver's or service's object itself.
+    pub class: Option<Class>,
 }
 
 /// Charges the running thread's calls for a tick; returns the innermost.
@@ -439,7 +456,9 @@ pub fn charge() -> Option<Charged> {
         let is_same = call.publication.swap(marked, Ordering::Relaxed) == marked;
         let count = if is_same { ticks.load(Ordering::Relaxed) + 1 } else { 0 };
         ticks.store(count, Ordering::Relaxed);
-        innermost = Some(Charged { time: TICK * count, in_interrupt: call.base.load(Ordering::Relaxed) > 0 });
+        let in_interrupt = call.base.load(Ordering::Relaxed) > 0;
+        let class = call.publication().and_then(|publication| publication.class);
+        innermost = Some(Charged { time: TICK * count, in_interrupt, class });
     }
     innermost
 }

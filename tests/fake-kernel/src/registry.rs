@@ -19,7 +19,7 @@ struct Registry {
 
 /// Publishes a device under `class`, as provider `number`.
 pub fn publish(number: u32, class: Class, device: impl Fn() -> Interface<'static> + Send + 'static) {
-    let new = || (class, &*Box::leak(Box::new(Publication::new(ProviderId::from_raw(number)))));
+    let new = || (class, &*Box::leak(Box::new(Publication::new(ProviderId::from_raw(number), Some(class)))));
     let (_, publication) = *lock(&REGISTRY).published.entry((number, class.label())).or_insert_with(new);
     let [object, vtable] = device().parts();
     publication.object[1].store(vtable, Ordering::Relaxed);

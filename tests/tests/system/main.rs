@@ -7,6 +7,7 @@ mod block;
 mod boot;
 mod debugging;
 mod failures;
+mod faults;
 mod fatal;
 mod hardening;
 mod libraries;

@@ -159,7 +159,6 @@ fn memory() {
 
 fn hoard() {
     loop {
-        let piece = vec![3; 1000];
-        KEPT.lock().push(piece);
+        KEPT.lock().push(Vec::with_capacity(100_000));
     }
 }

@@ -167,7 +167,14 @@ impl TestFaults {
         self.at_interrupt.store(fault as u8, Ordering::Relaxed);
         self.is_now.store(now, Ordering::Release);
         self.registers.interrupt_mask.set(1);
-        self.registers.match_with.set(self.registers.data.get());
+        loop {
+            let now = self.registers.data.get();
+            self.registers.match_with.set(now);
+            // Unless a second has passed in between, after which it would wait for 136 years.
+            if self.registers.data.get() == now {
+                break;
+            }
+        }
     }
 
     fn at_interrupt(&self) {

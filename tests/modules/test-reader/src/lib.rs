@@ -1,5 +1,5 @@
-//! Reads the first block device from its first block to its last, whatever happens to its driver meanwhile, and logs the
-//! SHA-256 of it all.
+//! Reads the largest block device from its first block to its last, whatever happens to its driver meanwhile, and logs the
+//! SHA-256 of it all; and does so again and again, as long as that doesn't change.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -7,16 +7,29 @@ use abi::prelude::*;
 use abi::{registry, thread, time};
 use sha2::{Digest, Sha256};
 
-abi::service!(TestReader, summary = "Reads a block device, again where its driver fails");
+abi::service!(
+    TestReader,
+    summary = "Reads a block device, again where its driver fails",
+    parameters = {
+        /// How often
+        rounds: u32 = 1,
+    },
+);
 
 struct TestReader;
 
 impl Service for TestReader {
     fn start(_resources: &mut Resources) -> Result<Self> {
-        let device = registry::first().ok_or(Error::Absent)?;
+        let size = |device: &Handle<dyn BlockDevice>| device.call(|device| device.geometry().size()).unwrap_or(0);
+        let device = registry::all().into_iter().max_by_key(size).ok_or(Error::Absent)?;
         thread::spawn("test-reader", move || {
-            if let Err(error) = read(device) {
-                info!("ended: {error}");
+            let mut first = None;
+            for round in 0..parameters::rounds() {
+                match read(device) {
+                    Ok(sum) if *first.get_or_insert(sum.clone()) == sum => {}
+                    Ok(sum) => return error!("round {round} gave {sum}"),
+                    Err(error) => return info!("ended: {error}; {round} rounds gave {}", first.unwrap_or_default()),
+                }
             }
         })?;
         Ok(Self)
@@ -29,7 +42,8 @@ const PIECE: usize = 1 << 20;
 /// How long to wait for a driver that was removed.
 const PAUSE: Duration = Duration::from_millis(10);
 
-fn read(device: Handle<dyn BlockDevice>) -> Result<()> {
+/// Reads it once; returns the sum in hexadecimal digits.
+fn read(device: Handle<dyn BlockDevice>) -> Result<String> {
     let geometry = device.call(|device| device.geometry())?;
     let mut piece = vec![0; PIECE];
     let (mut sum, mut block, mut calls, mut pieces) = (Sha256::new(), 0, 0, 0);
@@ -53,5 +67,5 @@ fn read(device: Handle<dyn BlockDevice>) -> Result<()> {
     }
     let digits: String = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     info!("read {digits} in {pieces} pieces by {calls} calls");
-    Ok(())
+    Ok(digits)
 }
