@@ -43,7 +43,8 @@ impl Compilation {
         let switched: serde_json::Value = serde_json::from_slice(&description)?;
         let switched = switched["features"].as_str().unwrap_or_default();
         let known = set("target_feature").join(",");
-        let flags: Vec<_> = RUSTFLAGS.iter().map(|flag| flag.trim_start_matches("-C").trim_start_matches("-Z")).collect();
+        let flags: Vec<_> =
+            RUSTFLAGS.iter().map(|flag| flag.trim_start_matches("-C").trim_start_matches("-Z")).collect();
         let entries = [
             ("compiler", compiler),
             ("llvm", llvm),

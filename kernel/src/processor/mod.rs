@@ -9,7 +9,8 @@ mod pause;
 pub mod start;
 
 use aarch64_cpu::registers::{
-    ID_AA64MMFR1_EL1, ID_AA64PFR1_EL1, MIDR_EL1, MPIDR_EL1, Readable, SCTLR_EL1, TPIDRRO_EL0, Writeable};
+    ID_AA64MMFR1_EL1, ID_AA64PFR1_EL1, MIDR_EL1, MPIDR_EL1, Readable, SCTLR_EL1, TPIDRRO_EL0, Writeable,
+};
 use abi::interrupt::ProcessorId;
 use abi::running::Block;
 
