@@ -195,15 +195,23 @@ fn hurt(machine: &mut Machine, debugger: &mut Debugger, module: &str, offset: u6
 
 #[test]
 fn the_drivers_that_carry_the_load_fail_a_hundred_times() {
-    let places = [("virtio-net", "NetworkDevice7receive"), ("virtio-blk", "Driver13interrupt_now"), ("virtio-net", "Driver13interrupt_now"), ("virtio-blk", "BlockDevice4read")];
+    let places = [
+        ("virtio-net", "NetworkDevice7receive"),
+        ("virtio-blk", "Driver13interrupt_now"),
+        ("virtio-net", "Driver13interrupt_now"),
+        ("virtio-blk", "BlockDevice4read"),
+    ];
     let places = places.map(|(module, name)| (module, function(module, name)));
-    under_load(setup("2", "restart.period=0 budget=50 budget.interrupt=50 budget.block-device=50 budget.network-device=50"), |machine| {
-        let mut debugger = Debugger::connect(machine.ports()[1]).expect("QEMU lets a debugger in");
-        for round in 0..2 * ROUNDS {
-            let (module, offset) = places[round % places.len()];
-            hurt(machine, &mut debugger, module, offset, BAD_INSTRUCTIONS[round % BAD_INSTRUCTIONS.len()]);
-        }
-    });
+    under_load(
+        setup("2", "restart.period=0 budget=50 budget.interrupt=50 budget.block-device=50 budget.network-device=50"),
+        |machine| {
+            let mut debugger = Debugger::connect(machine.ports()[1]).expect("QEMU lets a debugger in");
+            for round in 0..2 * ROUNDS {
+                let (module, offset) = places[round % places.len()];
+                hurt(machine, &mut debugger, module, offset, BAD_INSTRUCTIONS[round % BAD_INSTRUCTIONS.len()]);
+            }
+        },
+    );
 }
 
 #[test]
