@@ -29,9 +29,15 @@ pub fn set_afterwards(afterwards: Afterwards) {
     *AFTERWARDS.lock() = afterwards;
 }
 
-/// Ends everything because of an exception in the kernel, or one that can't be unwound.
-pub fn fatal_exception(cause: &Cause, frame: &Frame) -> ! {
-    fatal(format_args!("exception: {cause}\n{frame}"), &frame.registers, Place::Instruction)
+/// Ends everything because of an exception in the kernel, or one that for this reason can't be unwound.
+pub fn fatal_exception(cause: &Cause, reason: Option<&dyn fmt::Display>, frame: &Frame) -> ! {
+    let registers = &frame.registers;
+    match reason {
+        Some(reason) => {
+            fatal(format_args!("exception: {cause}\nit can't be unwound: {reason}\n{frame}"), registers, Place::Instruction)
+        }
+        None => fatal(format_args!("exception: {cause}\n{frame}"), registers, Place::Instruction),
+    }
 }
 
 /// Ends everything because of what happened at these registers. Says it first, with neither memory from the heap nor a lock

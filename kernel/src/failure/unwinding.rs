@@ -201,13 +201,18 @@ fn unwind_interrupted(frame: &mut exceptions::Frame, what: fmt::Arguments<'_>) -
 /// Ends the code that caused an exception, if it is a module's or was called by one: it unwinds when the exception returns.
 /// Otherwise this is the kernel's own, and the end of everything.
 pub fn exception(cause: &Cause, frame: &mut exceptions::Frame) {
-    // With interrupts masked, it is in the middle of what others must not see.
-    if frame.state & INTERRUPTS_MASKED != 0 || thread::holds_kernel_lock() {
-        fatal_exception(cause, frame);
-    }
-    if unwind_interrupted(frame, format_args!("caused an exception: {cause}")).is_err() {
-        fatal_exception(cause, frame);
-    }
+    let reason: &dyn fmt::Display = if frame.state & INTERRUPTS_MASKED != 0 {
+        // It is in the middle of what others must not see.
+        &"interrupts are masked"
+    } else if thread::holds_kernel_lock() {
+        &"a lock of the kernel's is held"
+    } else {
+        match unwind_interrupted(frame, format_args!("caused an exception: {cause}")) {
+            Ok(()) => return,
+            Err(error) => &{ error },
+        }
+    };
+    fatal_exception(cause, Some(reason), frame)
 }
 
 /// Ends the code that an interrupt came upon, which must be a module's: it unwinds when the interrupt returns. `reason` is

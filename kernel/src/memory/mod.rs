@@ -55,11 +55,6 @@ pub fn boot_stack() -> Range<usize> {
     &raw const __boot_stack_start as usize..&raw const __boot_stack_end as usize
 }
 
-/// Whether an address is in the image.
-pub fn is_in_image(address: usize) -> bool {
-    (layout::image()..image_end()).contains(&address)
-}
-
 /// The image's text.
 pub fn image_text() -> Range<usize> {
     layout::image()..&raw const __text_end as usize

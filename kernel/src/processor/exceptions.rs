@@ -54,7 +54,7 @@ extern "C" fn exception_unexpected(frame: &mut Frame, vector: u64) {
         7 => Cause::SystemError(ESR_EL1.get()),
         _ => Cause::Vector(vector),
     };
-    failure::fatal_exception(&cause, frame)
+    failure::fatal_exception(&cause, None, frame)
 }
 
 /// Why an exception was taken.

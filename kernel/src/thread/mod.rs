@@ -389,7 +389,8 @@ pub fn holds_kernel_lock() -> bool {
 }
 
 fn is_kernel_lock(word: &LockWord) -> bool {
-    memory::is_in_image(ptr::from_ref(word).addr())
+    let address = ptr::from_ref(word).addr();
+    memory::image_data().iter().any(|data| data.contains(&address))
 }
 
 /// The innermost call of `publication` by the running thread has been unwound.

@@ -1,6 +1,7 @@
 //! The machine that is hurt.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,12 @@ use super::traffic::PATIENCE;
 
 /// How long booting may take, on a host that has other things to do.
 const BOOT: Duration = Duration::from_secs(30);
+
+/// How long to wait before looking for a fatal error.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// What a fatal error begins with.
+const FATAL: &str = "lockstep: fatal error";
 
 /// The size of the disk, in bytes.
 const DISK: usize = 1 << 20;
@@ -34,6 +41,8 @@ pub struct Guest {
     debugger: Debugger,
     /// What should be on the disk.
     pub image: Vec<u8>,
+    /// Where that isn't known.
+    pub unsure: Vec<Range<usize>>,
     folder: TempDir,
 }
 
@@ -59,7 +68,7 @@ impl Guest {
         let port = machine.ports().get(1).copied().context("the machine has no port for a debugger")?;
         let debugger = Debugger::connect(port).context("cannot attach to QEMU");
         let mut guest = match (debugger, machine.wait_at_most(PROMPT, BOOT)) {
-            (Ok(debugger), Some(_)) => Self { machine, debugger, image, folder },
+            (Ok(debugger), Some(_)) => Self { machine, debugger, image, unsure: Vec::new(), folder },
             (Err(error), _) => return Err(error.context(machine.shown())),
             (_, None) => bail!("no prompt after {} s:\n{}", BOOT.as_secs(), machine.shown()),
         };
@@ -90,9 +99,9 @@ impl Guest {
     /// What the fatal error says, if there was one.
     pub fn fatal_error(&self) -> Option<String> {
         let shown = self.machine.shown();
-        let (_, what) = shown.split_once("lockstep: fatal error")?;
-        // The rest of the line names the thread.
-        Some(what.lines().nth(1).unwrap_or_default().to_owned())
+        let (_, what) = shown.split_once(FATAL)?;
+        let is_cause = |line: &&str| line.starts_with("exception: ") || line.starts_with("panicked: ");
+        Some(what.lines().find(is_cause).unwrap_or("its message is damaged").to_owned())
     }
 
     /// Types a command; returns what it prints.
@@ -101,22 +110,25 @@ impl Guest {
         if let Some(shown) = self.answer(command) {
             return Ok(shown);
         }
-        self.machine.type_in("\x03\r");
-        let is_dead = self.machine.wait_at_most(PROMPT, PATIENCE).is_none();
+        let is_dead = self.fatal_error().is_some() || {
+            self.machine.type_in("\x03\r");
+            self.machine.wait_at_most(PROMPT, PATIENCE).is_none()
+        };
         Err(Silence { command: command.to_owned(), is_dead })
     }
 
-    /// What follows the echo of a command. Before it may be what earlier ones have left.
+    /// What follows the echo of a command. Before it may be what earlier ones have left. Nothing follows a fatal error.
     fn answer(&mut self, command: &str) -> Option<String> {
         let deadline = Instant::now() + PATIENCE;
         let echo = format!("{command}\n");
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let shown = self.machine.wait_at_most(PROMPT, left)?;
-            if let Some((_, answer)) = shown.split_once(&echo) {
+        while Instant::now() < deadline && self.fatal_error().is_none() {
+            if let Some(shown) = self.machine.wait_at_most(PROMPT, GLANCE)
+                && let Some((_, answer)) = shown.split_once(&echo)
+            {
                 return Some(answer.strip_suffix('\n').unwrap_or(answer).to_owned());
             }
         }
+        None
     }
 
     /// What the log has of modules' failures.
