@@ -52,7 +52,7 @@ usage: ./x COMMAND
   experiments            try what docs/experiments.md asks, in QEMU, and write there what came of it
   faults [--count N] [--seed N] [--jobs N] | --replay FAULT | --report
                          hit N instructions of running drivers (1000), or those that are missing to as many, in several
-                         machines (2) side by side, and write what came of it to docs/fault-campaign.md; inject one fault
+                         machines (4) side by side, and write what came of it to docs/fault-campaign.md; inject one fault
                          again, and show the console; write the page only
   fuzz [NAME [--seconds N | FILE...]]
                          list what can be fuzzed, look for inputs on which NAME fails, or run NAME on those in files

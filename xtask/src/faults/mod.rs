@@ -46,7 +46,7 @@ impl Options {
             ["--replay", fault] => return Ok(Self::Replay((*fault).to_owned())),
             _ => {}
         }
-        let (mut count, mut seed, mut jobs) = (1000, 1, 2);
+        let (mut count, mut seed, mut jobs) = (1000, 1, 4);
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut number = || {
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn options_are_read() {
         let parse = |text: &str| Options::parse(&text.split_whitespace().collect::<Vec<_>>()).ok();
-        assert_eq!(parse(""), Some(Options::Campaign { count: 1000, seed: 1, jobs: 2 }));
+        assert_eq!(parse(""), Some(Options::Campaign { count: 1000, seed: 1, jobs: 4 }));
         let all = parse("--count 20 --seed 7 --jobs 3");
         assert_eq!(all, Some(Options::Campaign { count: 20, seed: 7, jobs: 3 }));
         assert_eq!(parse("--replay virtio+0x10=0"), Some(Options::Replay("virtio+0x10=0".into())));

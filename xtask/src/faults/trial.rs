@@ -147,10 +147,12 @@ pub fn trial(guest: &mut Guest, fault: &Fault, random: &mut fastrand::Rng) -> Re
 
 /// Ends a fault by hand: loads its module again. Whether all works after that, or as much as can be tried without a shell.
 fn mend(guest: &mut Guest, fault: &Fault, address: u64, instruction: u32, random: &mut fastrand::Rng) -> Result<bool> {
-    // What others use isn't loaded again, nor what the shell or the kernel itself needs.
+    // What was written wrongly stays so.
+    guest.image = guest.stored_image()?;
     if guest.read(address, 1).is_ok_and(|words| words == [fault.word]) {
         guest.write(address, instruction)?;
     }
+    // What the shell or the kernel itself needs can't be loaded again.
     let modules: &[&str] = match fault.module.as_str() {
         "virtio" => &["virtio-net", "virtio-blk"],
         "virtio-net" => &["virtio-net"],
