@@ -260,7 +260,14 @@ pub fn status() -> Vec<InterruptStatus> {
 pub fn dispatch() -> bool {
     let Some(controller) = controller() else { return false };
     // A controller in use can't be removed, and one that isn't in use lets no interrupt through.
-    let Ok(Some(acknowledged)) = controller.call(|controller| controller.acknowledge()) else { return false };
+    let acknowledged = match controller.call(|controller| controller.acknowledge()) {
+        Ok(Some(acknowledged)) => acknowledged,
+        Ok(None) => return false,
+        Err(_) => {
+            thread::mend_calls();
+            return false;
+        }
+    };
     let mut whole_tick = false;
     match acknowledged.cause {
         Cause::Signal => {

@@ -33,9 +33,11 @@ pub fn set_afterwards(afterwards: Afterwards) {
 pub fn fatal_exception(cause: &Cause, reason: Option<&dyn fmt::Display>, frame: &Frame) -> ! {
     let registers = &frame.registers;
     match reason {
-        Some(reason) => {
-            fatal(format_args!("exception: {cause}\nit can't be unwound: {reason}\n{frame}"), registers, Place::Instruction)
-        }
+        Some(reason) => fatal(
+            format_args!("exception: {cause}\nit can't be unwound: {reason}\n{frame}"),
+            registers,
+            Place::Instruction,
+        ),
         None => fatal(format_args!("exception: {cause}\n{frame}"), registers, Place::Instruction),
     }
 }

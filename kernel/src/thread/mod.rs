@@ -383,6 +383,16 @@ pub fn poison_locks() {
     }
 }
 
+/// Forgets the calls of the running thread if there are more than there can be. That is what is left of their count when a
+/// module has not kept a register for its caller; as long as it stands, nobody can be called, not even to acknowledge an
+/// interrupt.
+pub fn mend_calls() {
+    let depth = &schedule::running().block.depth;
+    if depth.load(Ordering::Relaxed) as usize > MOST_CALLS {
+        depth.store(0, Ordering::Relaxed);
+    }
+}
+
 /// Whether the running thread holds a lock of the kernel's since its innermost call began.
 pub fn holds_kernel_lock() -> bool {
     running().is_none_or(|thread| thread.locks_of_call().any(is_kernel_lock))

@@ -48,7 +48,7 @@ fn markdown(results: &Results) -> String {
     for record in records {
         let outcome = record.finding.outcome;
         if matches!(outcome, Outcome::Fatal | Outcome::Hang | Outcome::Damaged) {
-            let what = format!("{}: {}", outcome.name(), without_numbers(&record.finding.detail));
+            let what = format!("{}: {}", outcome.name(), summary(&record.finding.detail));
             reasons.entry(what).or_default().push(record);
         }
     }
@@ -75,12 +75,34 @@ fn row(name: &str, records: &[&Record]) -> String {
     format!("| {name} | {} {cells}|\n", records.len())
 }
 
-/// So that what differs only in an address is one.
-fn without_numbers(text: &str) -> String {
-    let mut words: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+/// So that what differs only in an address is one, and wherever a crate's source was.
+fn summary(text: &str) -> String {
+    let word = |word: &str| {
         let is_number = word.trim_start_matches(['(', '-']).starts_with(|first: char| first.is_ascii_digit());
-        words.push(if is_number { "N".to_owned() } else { word.to_owned() });
+        let source = word.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/'));
+        match source {
+            _ if is_number => "N".to_owned(),
+            Some((_, source)) => format!("({source}"),
+            None => word.to_owned(),
+        }
+    };
+    let text = text.split(" (ESR_EL1 ").next().unwrap_or_default();
+    text.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_only_in_numbers_and_places_is_one() {
+        let expected = "data access, read from N nothing is mapped there";
+        for address in ["0x0000000000000012:", "0xffff0000443b2000:"] {
+            let text = format!("data access, read from {address} nothing is mapped there (ESR_EL1 0x96000004)");
+            assert_eq!(summary(&text), expected);
+        }
+        let text =
+            "panicked: too short (/home/me/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/a-0.1.0/src/b.rs:9)";
+        assert_eq!(summary(text), "panicked: too short (a-0.1.0/src/b.rs:9)");
     }
-    words.join(" ")
 }
