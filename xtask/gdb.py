@@ -83,7 +83,7 @@ class Lockstep(gdb.Command):
                 gdb.execute(f'symbol-file "{modules.kernel}" -o {moved:#x}', to_string=True)
             modules.follow()
         except gdb.MemoryError:
-            print("The kernel doesn't run yet: symbols of modules come when they are loaded.")
+            print("The kernel doesn't run yet: symbols of modules come when they are loaded, if it has nokaslr in its bootargs.")
 
 
 # What is in modules that are loaded later.

@@ -178,7 +178,9 @@ const CONSOLE: &str = "drivers/arm-pl011/src/lib.rs";
 
 #[test]
 fn gdb_stops_in_a_module_that_is_loaded_later() {
-    let mut machine = Setup::virt("virt", "cortex-a72", "512M").network_cards(1).waiting_for_debugger().start();
+    // Nothing runs yet that could tell where the kernel will be.
+    let setup = Setup::virt("virt", "cortex-a72", "512M").network_cards(1).boot_arguments("nokaslr");
+    let mut machine = setup.waiting_for_debugger().start();
     let probe = format!("{DRIVER}:{}", line_of(DRIVER, "Device::open("));
     let commands = [&format!("break {probe}"), "continue", "backtrace", "detach"];
     let output = gdb(&mut machine, &commands, "The kernel doesn't run yet", |_| ());
