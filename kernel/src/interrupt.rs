@@ -263,6 +263,8 @@ pub fn dispatch() -> bool {
     let acknowledged = match controller.call(|controller| controller.acknowledge()) {
         Ok(Some(acknowledged)) => acknowledged,
         Ok(None) => return false,
+        // It would come again at once, and for ever.
+        Err(Error::Failed(how)) => panic!("nothing goes on without interrupts, and their controller's module {how}"),
         Err(_) => {
             thread::mend_calls();
             return false;
