@@ -15,7 +15,7 @@ fn boot() -> Machine {
 /// The log's last lines, from the one that tells of the last failure.
 fn logged(machine: &mut Machine) -> String {
     let log = machine.command("dmesg");
-    let start = log.rfind(": where it ").unwrap_or_else(|| machine.fail("the log doesn't tell of a failure"));
+    let start = log.rfind(": module ").unwrap_or_else(|| machine.fail("the log doesn't tell of a failure"));
     log[start..].to_owned()
 }
 
