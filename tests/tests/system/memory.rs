@@ -1,6 +1,6 @@
 //! Memory: who has it, what happens when there is none left, and what becomes of what a module leaks.
 
-use tests::{Initramfs, Machine, Setup, test_module};
+use tests::{Initramfs, Machine, PROMPT, Setup, test_module};
 
 use crate::plain;
 
