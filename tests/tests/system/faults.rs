@@ -15,11 +15,15 @@ use tests::{Debugger, Initramfs, Machine, Setup, test_module};
 /// How often the driver misbehaves in each way.
 const ROUNDS: usize = 100;
 
+/// How often each of the drivers that carry the load fails: the stream takes its time to go on.
+const HURTS: usize = 20;
+
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
-/// How long the stream may stand still.
-const STANDSTILL: Duration = Duration::from_secs(30);
+/// How long the stream may stand still: a peer whose segments were lost again and again waits for a minute before it repeats
+/// one.
+const STANDSTILL: Duration = Duration::from_secs(150);
 
 /// The archive, with `test-faults` in place of the clock's driver.
 fn archive() -> Initramfs {
@@ -134,7 +138,7 @@ fn under_load(setup: Setup, action: impl FnOnce(&mut Machine)) {
 
 /// Has the driver misbehave in all ways, a hundred times each, with a stream and a read beside it.
 fn misbehaves(processors: &str) {
-    let setup = setup(processors, "restart.period=0 budget=50 budget.block-device=50 budget.interrupt=50");
+    let setup = setup(processors, "restart.period=0 budget.block-device=50 budget.interrupt=50");
     under_load(setup, |machine| {
         assert_eq!(machine.command(&format!("insmod test-caller rounds={ROUNDS}")), "");
         let results = wait_for_the_end(machine);
@@ -194,7 +198,7 @@ fn hurt(machine: &mut Machine, debugger: &mut Debugger, module: &str, offset: u6
 }
 
 #[test]
-fn the_drivers_that_carry_the_load_fail_a_hundred_times() {
+fn the_drivers_that_carry_the_load_fail_again_and_again() {
     let places = [
         ("virtio-net", "NetworkDevice7receive"),
         ("virtio-blk", "Driver13interrupt_now"),
@@ -203,10 +207,10 @@ fn the_drivers_that_carry_the_load_fail_a_hundred_times() {
     ];
     let places = places.map(|(module, name)| (module, function(module, name)));
     under_load(
-        setup("2", "restart.period=0 budget=50 budget.interrupt=50 budget.block-device=50 budget.network-device=50"),
+        setup("2", "restart.period=0 budget.interrupt=50 budget.block-device=50 budget.network-device=50"),
         |machine| {
             let mut debugger = Debugger::connect(machine.ports()[1]).expect("QEMU lets a debugger in");
-            for round in 0..2 * ROUNDS {
+            for round in 0..2 * HURTS {
                 let (module, offset) = places[round % places.len()];
                 hurt(machine, &mut debugger, module, offset, BAD_INSTRUCTIONS[round % BAD_INSTRUCTIONS.len()]);
             }
