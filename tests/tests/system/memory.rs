@@ -93,7 +93,7 @@ fn what_a_module_leaks_is_taken_back_when_it_goes() {
 
 /// Counted by QEMU: with `-icount`, an instruction takes a nanosecond.
 #[test]
-fn an_allocation_and_its_end_take_at_most_150_instructions() {
+fn an_allocation_and_its_end_take_at_most_170_instructions() {
     let mut machine = with_hoarder(plain().argument("-icount", "shift=0,sleep=off"));
     machine.type_in("insmod test-hoarder mode=price\r");
     machine.wait_for("test-hoarder: 65536 bytes take ");
@@ -102,6 +102,6 @@ fn an_allocation_and_its_end_take_at_most_150_instructions() {
     for size in ["16", "100", "1000", "2000"] {
         let line = answer.lines().find(|line| line.contains(&format!(" {size} bytes take ")));
         let price = line.and_then(|line| line.split(' ').rev().nth(1)?.parse::<u32>().ok());
-        assert!(price.is_some_and(|price| price <= 150), "{answer}");
+        assert!(price.is_some_and(|price| price <= 170), "{answer}");
     }
 }
