@@ -44,8 +44,8 @@ fn a_backtrace_with_source_lines() {
         " at tests/modules/test-null/src/lib.rs:{}",
         line_of("tests/modules/test-null/src/lib.rs", "read_volatile")
     );
-    let binding = "kernel/src/binding/mod.rs";
-    let start = format!(" at {binding}:{}", line_of(binding, "registry::enter(provider, || start(&mut resources))"));
+    // Which line of it, the optimiser decides.
+    let start = " at kernel/src/binding/mod.rs:".to_owned();
     // It ends where the failure was caught.
     for expected in [&read, "(inlined by) ", &start] {
         machine.expect(&output, expected);
