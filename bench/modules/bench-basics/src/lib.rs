@@ -5,7 +5,6 @@ extern crate alloc;
 
 use abi::prelude::*;
 use abi::{registry, thread};
-use core::arch::asm;
 use core::hint::black_box;
 
 abi::service!(BenchBasics: Clock, summary = "Does things often, to be counted");
@@ -17,7 +16,10 @@ const TIMES: u32 = 1000;
 macro_rules! mark {
     ($number:literal) => {
         // SAFETY: an unallocated hint does nothing (Arm Architecture Reference Manual, C6.2).
-        unsafe { asm!(concat!("hint #", $number)) }
+        #[cfg(target_os = "none")]
+        unsafe {
+            core::arch::asm!(concat!("hint #", $number))
+        }
     };
 }
 
