@@ -110,7 +110,11 @@ const NOTICED: &[(&[Edit], &str)] = &[
         "`abi::clock::Clock`: it was built upon Send + Sync, is built upon Send + Sync + core::fmt::Debug",
     ),
     (
-        &[("class.rs", "    /// A terminal.\n", "    Service: crate::Service, \"service\";\n    /// A terminal.\n")],
+        &[(
+            "class.rs",
+            "    /// A terminal.\n",
+            "    Service: crate::Service, \"service\", 1000 ms;\n    /// A terminal.\n",
+        )],
         "`abi::Class`: variant `Service` exists only in the kernel",
     ),
     (
