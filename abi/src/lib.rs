@@ -6,17 +6,18 @@
 //!
 //! A driver implements [`Driver`] and one or more classes ([`Clock`](clock::Clock), [`Console`](console::Console),
 //! [`NetworkDevice`](network::NetworkDevice), ...) and declares itself with [`driver!`]; a service has no device and
-//! implements [`Service`]; a [`library!`] is there for other modules to link against. What they need they get as owned handles from [`Resources`]; what others publish they find
-//! in the [`registry`].
+//! implements [`Service`]; a [`library!`] is there for other modules to link against. What they need they get as owned
+//! handles from [`Resources`]; what others publish they find in the [`registry`].
 //!
 //! What crosses a trait of this crate is an owned value, plain data, a slice lent for the call, or one of this crate's
 //! buffers: never a reference that outlives the call, and never a `&'static str` of a module, whose text goes away with
 //! it. That is what leaves room for a module to run in an address space of its own behind a proxy of the same trait.
 #![no_std]
-#![feature(allow_internal_unsafe, core_intrinsics)]
+#![feature(allow_internal_unsafe)]
+#![cfg_attr(not(target_os = "none"), feature(core_intrinsics))]
 #![allow(
     internal_features,
-    reason = "`driver!` must expand in crates that forbid unsafe code, and `Handle::call` catches"
+    reason = "`driver!` must expand in crates that forbid unsafe code, and where tests run a guarded call catches"
 )]
 
 extern crate alloc;
@@ -30,6 +31,8 @@ pub mod dma;
 mod driver;
 mod error;
 pub mod event;
+#[doc(hidden)]
+pub mod guard;
 mod handle;
 pub mod handover;
 pub mod internet;

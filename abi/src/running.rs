@@ -45,14 +45,31 @@ pub struct Block {
 #[derive(Debug)]
 #[repr(C)]
 pub struct Call {
-    /// Who is called. The lowest bit is the kernel's.
+    /// Who is called; null if the kernel only wants to know of a failure. The lowest bit is the kernel's.
     pub publication: AtomicPtr<Publication>,
     /// What `masked` was when it began.
     pub base: AtomicU64,
+    /// Where the caller goes on when it fails.
+    pub landing: Landing,
+}
+
+/// Where code goes on when what it has called has failed.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Landing {
+    /// The stack pointer there; all that is below is left behind.
+    pub stack_pointer: AtomicU64,
+    /// The address of the next instruction, which gets what the kernel knows of the failure in x0.
+    pub program_counter: AtomicU64,
 }
 
 impl Call {
-    /// Who is called.
+    const fn new() -> Self {
+        let landing = Landing { stack_pointer: AtomicU64::new(0), program_counter: AtomicU64::new(0) };
+        Self { publication: AtomicPtr::new(core::ptr::null_mut()), base: AtomicU64::new(0), landing }
+    }
+
+    /// Who is called; nobody if the kernel only wants to know of a failure.
     pub fn publication(&self) -> Option<&'static Publication> {
         let publication = self.publication.load(Ordering::Relaxed).map_addr(|address| address & !1);
         // SAFETY: publications are never freed, and whoever notes a call notes one.
@@ -73,8 +90,7 @@ impl Block {
             masked: AtomicU32::new(0),
             pending: AtomicU32::new(0),
             number: AtomicU32::new(number),
-            calls: [const { Call { publication: AtomicPtr::new(core::ptr::null_mut()), base: AtomicU64::new(0) } };
-                MOST_CALLS],
+            calls: [const { Call::new() }; MOST_CALLS],
             held: [const { Cell::new(core::ptr::null()) }; MOST_LOCKS + SPARE_LOCKS],
             mutexes_held: Cell::new(0),
             mutexes: [const { Cell::new((core::ptr::null(), 0)) }; MOST_LOCKS],
@@ -86,6 +102,12 @@ impl Block {
         let depth = self.depth.load(Ordering::Relaxed) as usize;
         self.calls.get(depth.checked_sub(1)?)?.publication()
     }
+}
+
+/// The running thread's block, where no register holds it.
+#[cfg(not(target_os = "none"))]
+pub fn block() -> &'static Block {
+    crate::kernel::block()
 }
 
 /// The running thread's block.

@@ -58,7 +58,6 @@ fn order(order: Order) {
 /// See `abi::kernel::caught`.
 pub fn caught(exception: *mut u8, publication: &'static Publication) -> Error {
     let failure = failure::caught(exception);
-    thread::recover(publication);
     let provider = publication.provider;
     let module = registry::module_of(provider);
     // A handle's caller may fail in the closure that it passes, and then it is the one to be unwound.

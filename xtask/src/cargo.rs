@@ -22,11 +22,13 @@ pub const TARGET: &str = "aarch64-kernel";
 /// - `force-frame-pointers`: backtraces work where nothing can be unwound, as in an exception.
 /// - `branch-protection`: targets of indirect branches are marked, and return addresses signed, on processors that have
 ///   that; to others these are instructions that do nothing.
+/// - `sha2_backend`: the crate sha2 would use vector registers, which are trapped, if it found out that it can.
 pub const RUSTFLAGS: &[&str] = &[
     "-Cembed-bitcode=yes",
     "-Csymbol-mangling-version=v0",
     "-Cforce-frame-pointers=yes",
     "-Zbranch-protection=bti,pac-ret",
+    "--cfg=sha2_backend=\"soft\"",
 ];
 
 /// What builds the standard library's crates for the target.

@@ -84,7 +84,7 @@ pub fn fatal(what: fmt::Arguments<'_>, registers: &Registers, place: Place) -> !
 /// The frames that led to these registers, as far as they can be followed.
 fn backtrace(registers: &Registers, place: Place) -> Backtrace {
     let mut backtrace = Backtrace::new();
-    let machine = Machine::of(registers);
+    let machine = Machine::of(registers.stack_pointer);
     let mut walk = Walk::new(&machine, registers.clone(), place);
     while let Ok(Some(frame)) = walk.next_frame() {
         backtrace.push(&frame);

@@ -1,7 +1,8 @@
 //! Failures: what code does instead of returning, and who gets to know.
 //!
-//! A panic, an exception that the processor takes, and being stopped all end in the same way: the stack is unwound to the
-//! innermost [`catch`], which returns a [`Failure`]. What can't be unwound, or isn't caught, is [`fatal`].
+//! A panic, an exception that the processor takes, and being stopped all end in the same way: the stack is unwound to where
+//! the thread's innermost guarded call was made (`abi::guard`), which returns a [`Failure`]. If a module's code has lost its
+//! stack, it is left as it is, and the caller goes on all the same. What has no caller of that kind is [`fatal`].
 //!
 //! [`unwinding`] starts and continues it with the crate `unwinder`; [`record`] keeps what is noted meanwhile; [`place`]
 //! names addresses.
@@ -13,9 +14,11 @@ mod unwinding;
 
 use crate::memory::layout::PAGE_SIZE;
 use crate::memory::reserve;
-use crate::{log, memory, processor};
+use crate::{log, memory, processor, thread};
+use abi::guard::{Ended, guarded};
+use abi::running::MOST_CALLS;
+use core::convert::Infallible;
 use core::fmt::{self, Write};
-use core::mem::ManuallyDrop;
 use core::panic::PanicInfo;
 use record::Note;
 
@@ -51,55 +54,28 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs code that may fail, such as a module's. It costs nothing unless it does.
+/// Runs code that may fail, such as a module's.
 ///
 /// # Errors
-/// When `action` has panicked, or was ended by an exception or by force.
-pub fn catch<R, F: FnOnce() -> R>(action: F) -> Result<R, Failure> {
-    /// What the one passes to the other.
-    union Attempt<R, F> {
-        action: ManuallyDrop<F>,
-        result: ManuallyDrop<R>,
-        failure: ManuallyDrop<Failure>,
-    }
-
-    fn attempt<R, F: FnOnce() -> R>(data: *mut u8) {
-        // SAFETY: `data` is an `Attempt` that holds the action, and nobody else touches it meanwhile.
-        let data = unsafe { &mut *data.cast::<Attempt<R, F>>() };
-        // SAFETY: it holds the action, and this is the one time that it is taken.
-        let action = unsafe { ManuallyDrop::take(&mut data.action) };
-        data.result = ManuallyDrop::new(action());
-    }
-
-    fn failed<R, F: FnOnce() -> R>(data: *mut u8, exception: *mut u8) {
-        // SAFETY: `data` is an `Attempt`, which `attempt` has left for good.
-        let data = unsafe { &mut *data.cast::<Attempt<R, F>>() };
-        data.failure = ManuallyDrop::new(caught(exception));
-    }
-
-    let mut data = Attempt { action: ManuallyDrop::new(action) };
-    let place = (&raw mut data).cast();
-    // SAFETY: both functions take what `place` points to as what it is, and don't unwind on their own account: `failed`
-    // calls what doesn't, and what `attempt` unwinds is what is caught.
-    let has_failed = unsafe { core::intrinsics::catch_unwind(attempt::<R, F>, place, failed::<R, F>) } != 0;
-    if has_failed {
-        // SAFETY: `failed` has put it there, after which nothing else was.
-        Err(ManuallyDrop::into_inner(unsafe { data.failure }))
-    } else {
-        // SAFETY: `attempt` returned, and has put it there.
-        Ok(ManuallyDrop::into_inner(unsafe { data.result }))
-    }
+/// When `action` has panicked, or was ended by an exception or by force. When calls are nested too deep it isn't run.
+pub fn catch<R>(action: impl FnOnce() -> R) -> Result<R, Failure> {
+    guarded(None, || Ok::<R, Infallible>(action())).map_err(|ended| match ended {
+        Ended::Refused(never) => match never {},
+        Ended::Failed(failure) => caught(failure),
+        Ended::TooDeep => Failure(Note::new(format_args!("was called {MOST_CALLS} calls deep"))),
+    })
 }
 
-/// What `core::intrinsics::catch_unwind` has caught, from the pointer that it passes on. To be called once for each.
-pub fn caught(exception: *mut u8) -> Failure {
+/// A failure has landed, with this pointer: the call that it ended is over, and so is what it did with locks.
+pub fn caught(failure: *mut u8) -> Failure {
     reserve::close();
-    let mut note = Note::from_raw(exception);
+    thread::recover();
+    let mut note = Note::from_raw(failure);
     note.end();
     Failure(note)
 }
 
-/// Goes on with a failure that was caught, to the next who does.
+/// Goes on with a failure that was caught, to the next call.
 pub fn resume(Failure(note): Failure) -> ! {
     unwinding::raise(note)
 }

@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use unwinder::{Boundary, Frame, Place};
+use unwinder::{Frame, Landing, Place};
 
 /// How many failures can be noted at a time, of all threads together.
 const RECORDS: usize = 32;
@@ -14,14 +14,16 @@ const FRAMES: usize = 32;
 /// How many calls of the same place in a row are noted, as an endless recursion makes them.
 const REPEATED: usize = 3;
 
+/// What stands for a failure without a record. It is nothing that a call would return that hasn't failed.
+const NO_RECORD: *mut u8 = core::ptr::without_provenance_mut(usize::MAX);
+
 static RECORDED: [Record; RECORDS] = [const { Record::new() }; RECORDS];
 
 /// What is noted of one failure.
 struct Record {
     taken: AtomicBool,
-    /// Who catches it: the frame, 0 while it isn't being unwound, and the landing pad.
-    frame: AtomicU64,
-    landing_pad: AtomicU64,
+    /// The stack pointer where it leads; 0 while it isn't being unwound.
+    landing: AtomicU64,
     contents: UnsafeCell<Contents>,
 }
 
@@ -31,12 +33,7 @@ unsafe impl Sync for Record {}
 impl Record {
     const fn new() -> Self {
         let contents = Contents { text: Text { bytes: [0; TEXT], length: 0 }, backtrace: Backtrace::new() };
-        Self {
-            taken: AtomicBool::new(false),
-            frame: AtomicU64::new(0),
-            landing_pad: AtomicU64::new(0),
-            contents: UnsafeCell::new(contents),
-        }
+        Self { taken: AtomicBool::new(false), landing: AtomicU64::new(0), contents: UnsafeCell::new(contents) }
     }
 }
 
@@ -152,34 +149,35 @@ impl Note {
         }
     }
 
-    /// Notes who will catch this failure. If an earlier one was on the way there, this is what became of it: the record is
-    /// the earlier one's from now on, and tells of both.
-    pub fn set_boundary(self, boundary: Boundary) -> Self {
-        let leads_there = |record: &&Record| {
-            record.frame.load(Ordering::Relaxed) == boundary.frame
-                && record.landing_pad.load(Ordering::Relaxed) == boundary.landing_pad
-        };
-        // A stack has one failure at a time that leads to a frame of it, and this is noted and read on that stack only.
+    /// Adds to what the failed code did.
+    pub fn add(&mut self, what: fmt::Arguments<'_>) {
+        if let Some(contents) = self.contents_mut() {
+            // Writing to a text can't fail.
+            let _ = contents.text.write_fmt(what);
+        }
+    }
+
+    /// Notes where this failure leads. If an earlier one was on the way there, this is what became of it: the record is the
+    /// earlier one's from now on, and tells of both.
+    pub fn set_landing(self, landing: &Landing) -> Self {
+        let leads_there = |record: &&Record| record.landing.load(Ordering::Relaxed) == landing.stack_pointer;
+        // A stack has one failure at a time that leads to a place on it, and this is noted and read on that stack only.
         if let Some(earlier) = RECORDED.iter().find(leads_there) {
             let mut earlier = Self(Some(earlier));
-            if let Some(contents) = earlier.contents_mut() {
-                // Writing to a text can't fail.
-                let _ = write!(contents.text, "; while that was unwound, it {}", self.text());
-            }
+            earlier.add(format_args!("; while that was unwound, it {}", self.text()));
             return earlier;
         }
         if let Some(record) = self.0 {
-            record.landing_pad.store(boundary.landing_pad, Ordering::Relaxed);
-            record.frame.store(boundary.frame, Ordering::Relaxed);
+            record.landing.store(landing.stack_pointer, Ordering::Relaxed);
         }
         self
     }
 
-    /// As what `catch_unwind` hands on.
+    /// As what a landing gets.
     pub fn into_raw(self) -> *mut u8 {
         let record = self.0;
         core::mem::forget(self);
-        record.map_or(core::ptr::null_mut(), |record| (&raw const *record).cast_mut().cast())
+        record.map_or(NO_RECORD, |record| (&raw const *record).cast_mut().cast())
     }
 
     /// Back from what [`Note::into_raw`] made.
@@ -190,7 +188,7 @@ impl Note {
     /// It has been caught.
     pub fn end(&mut self) {
         if let Some(record) = self.0 {
-            record.frame.store(0, Ordering::Relaxed);
+            record.landing.store(0, Ordering::Relaxed);
         }
     }
 }
@@ -198,7 +196,7 @@ impl Note {
 impl Drop for Note {
     fn drop(&mut self) {
         if let Some(record) = self.0 {
-            record.frame.store(0, Ordering::Relaxed);
+            record.landing.store(0, Ordering::Relaxed);
             record.taken.store(false, Ordering::Release);
         }
     }

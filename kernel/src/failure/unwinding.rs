@@ -1,4 +1,4 @@
-//! The way of a failure from where it happens to who catches it.
+//! The way of a failure from where it happens to who goes on after it.
 
 use super::fatal::{fatal, fatal_exception};
 use super::place;
@@ -8,7 +8,7 @@ use crate::processor::exceptions::{self, Cause};
 use crate::{memory, modules, thread};
 use core::fmt;
 use core::ops::Range;
-use unwinder::{Boundary, Error, Frame, Place, Registers, Section, System, Tables, Walk, advance, search};
+use unwinder::{Error, Frame, Landing, Place, Registers, Section, System, Tables, Walk, advance, search};
 
 core::arch::global_asm!(include_str!("unwinding.s"));
 
@@ -23,8 +23,8 @@ pub struct Machine {
 
 impl Machine {
     /// With the stack that a stack pointer points into, or just below, as after an overflow.
-    pub fn of(registers: &Registers) -> Self {
-        let place = registers.stack_pointer as usize;
+    pub fn of(stack_pointer: u64) -> Self {
+        let place = stack_pointer as usize;
         let boot = memory::boot_stack();
         let slot = place & !(STACK_SLOT - 1);
         let stack = if (boot.end - STACK_SLOT..boot.end).contains(&place) {
@@ -86,36 +86,68 @@ fn is_module(address: u64) -> bool {
     modules::unwind_tables(address as usize).is_some()
 }
 
-/// Where a failure leads.
+/// How a failure gets to where it leads.
 struct Way {
-    boundary: Boundary,
+    landing: Landing,
     backtrace: Backtrace,
     /// It leads through a module's code.
     through_module: bool,
+    /// Why it can't be unwound. It is left as it is then, with all that it would have dropped.
+    obstacle: Option<Error>,
 }
 
-fn find_way(machine: &Machine, registers: &Registers, place: Place) -> Result<Way, Error> {
+/// Finds the way from these registers to where the running thread's innermost guarded call has been made.
+///
+/// # Errors
+/// When there is none.
+fn find_way(registers: &Registers, place: Place) -> Result<Way, Error> {
+    let landing = thread::landing().ok_or(Error::NotGuarded)?;
+    let machine = Machine::of(landing.stack_pointer);
     let mut backtrace = Backtrace::new();
     let mut through_module = false;
-    let boundary = search(machine, registers, place, |frame| {
+    let obstacle = search(&machine, registers, place, &landing, |frame| {
         backtrace.push(frame);
         through_module |= is_module(frame.instruction());
-    })?;
-    Ok(Way { boundary, backtrace, through_module })
+    });
+    let Err(obstacle) = obstacle else { return Ok(Way { landing, backtrace, through_module, obstacle: None }) };
+    // The kernel's functions are only left without being unwound when they have just been called with a stack pointer that
+    // is none, or are about to end what a module has done.
+    let is_lost = !machine.stack.contains(&(registers.stack_pointer as usize))
+        || !memory::image_text().contains(&(registers.program_counter as usize));
+    if matches!(obstacle, Error::MustNotUnwind(_)) || !(through_module || is_lost) || thread::holds_kernel_lock() {
+        return Err(obstacle);
+    }
+    Ok(Way { landing, backtrace, through_module: true, obstacle: Some(obstacle) })
 }
 
 /// Takes the first step; returns the registers to go on with.
-fn set_out(machine: &Machine, registers: &Registers, place: Place, way: Way, mut note: Note) -> Registers {
+fn set_out(registers: &Registers, place: Place, way: Way, mut note: Note) -> Registers {
     note.set_backtrace(way.backtrace);
-    let exception = note.set_boundary(way.boundary).into_raw();
+    if let Some(obstacle) = &way.obstacle {
+        note.add(format_args!("; it was left where it was, since {obstacle}"));
+    }
+    let exception = note.set_landing(&way.landing).into_raw();
     thread::poison_locks();
-    match advance(machine, registers, place, exception as u64) {
-        Ok(next) => next,
-        Err(error) => lost(exception, registers, place, error),
+    match way.obstacle {
+        Some(_) => way.landing.enter(exception as u64),
+        None => step(registers, place, exception),
     }
 }
 
-/// The frames can't be followed as far as they could just before.
+/// The registers with which the next code on the way of a failure is entered.
+fn step(registers: &Registers, place: Place, exception: *mut u8) -> Registers {
+    let Some(landing) = thread::landing() else { lost(exception, registers, place, Error::NotGuarded) };
+    match advance(&Machine::of(landing.stack_pointer), registers, place, &landing, exception as u64) {
+        Ok(next) => next,
+        Err(error) if matches!(error, Error::MustNotUnwind(_)) || thread::holds_kernel_lock() => {
+            lost(exception, registers, place, error)
+        }
+        // A cleanup has damaged the frames.
+        Err(_) => landing.enter(exception as u64),
+    }
+}
+
+/// A failure leads nowhere.
 fn lost(exception: *mut u8, registers: &Registers, place: Place, error: Error) -> ! {
     let note = Note::from_raw(exception);
     fatal(format_args!("{}\nit can't be unwound: {error}", note.text()), registers, place)
@@ -126,12 +158,11 @@ unsafe extern "C" {
     fn failure_with_registers(argument: *mut u8, function: extern "C" fn(*mut u8, &mut Registers)) -> !;
 }
 
-/// Unwinds the caller to who catches it, or ends everything.
+/// Unwinds the caller to who goes on, or ends everything.
 pub fn raise(note: Note) -> ! {
     extern "C" fn start(exception: *mut u8, registers: &mut Registers) {
-        let machine = Machine::of(registers);
-        match find_way(&machine, registers, Place::Call) {
-            Ok(way) => *registers = set_out(&machine, registers, Place::Call, way, Note::from_raw(exception)),
+        match find_way(registers, Place::Call) {
+            Ok(way) => *registers = set_out(registers, Place::Call, way, Note::from_raw(exception)),
             Err(error) => lost(exception, registers, Place::Call, error),
         }
     }
@@ -143,13 +174,12 @@ pub fn raise(note: Note) -> ! {
 /// its consent, and its callers are unwound.
 pub fn raise_past_caller(note: Note) -> ! {
     extern "C" fn start(exception: *mut u8, registers: &mut Registers) {
-        let machine = Machine::of(registers);
-        let caller = caller_of_panic(&machine, registers).filter(|caller| is_module(caller.instruction()));
+        let caller = caller_of_panic(registers).filter(|caller| is_module(caller.instruction()));
         let Some(Frame { registers: caller, .. }) = caller else {
             lost(exception, registers, Place::Call, Error::MustNotUnwind(registers.program_counter));
         };
-        match find_way(&machine, &caller, Place::Call) {
-            Ok(way) => *registers = set_out(&machine, &caller, Place::Call, way, Note::from_raw(exception)),
+        match find_way(&caller, Place::Call) {
+            Ok(way) => *registers = set_out(&caller, Place::Call, way, Note::from_raw(exception)),
             Err(error) => lost(exception, registers, Place::Call, error),
         }
     }
@@ -158,8 +188,9 @@ pub fn raise_past_caller(note: Note) -> ! {
 }
 
 /// The frame of who called a function of `core::panicking`, which has called the panic handler.
-fn caller_of_panic(machine: &Machine, registers: &Registers) -> Option<Frame> {
-    let mut walk = Walk::new(machine, registers.clone(), Place::Call);
+fn caller_of_panic(registers: &Registers) -> Option<Frame> {
+    let machine = Machine::of(registers.stack_pointer);
+    let mut walk = Walk::new(&machine, registers.clone(), Place::Call);
     let mut is_panicking = false;
     while let Ok(Some(frame)) = walk.next_frame() {
         let was_panicking = is_panicking;
@@ -174,10 +205,7 @@ fn caller_of_panic(machine: &Machine, registers: &Registers) -> Option<Frame> {
 /// Where `_Unwind_Resume` leads, with the registers of the landing pad that calls it when it is done.
 #[unsafe(no_mangle)]
 extern "C" fn failure_resume(exception: *mut u8, registers: &mut Registers) {
-    match advance(&Machine::of(registers), registers, Place::Call, exception as u64) {
-        Ok(next) => *registers = next,
-        Err(error) => lost(exception, registers, Place::Call, error),
-    }
+    *registers = step(registers, Place::Call, exception);
 }
 
 /// Bits of the saved processor state (SPSR_EL1; Arm ARM C5.2.19) that would be in the way of a landing pad: single step,
@@ -188,12 +216,11 @@ const INTERRUPTS_MASKED: u64 = 1 << 7;
 
 /// Has what an exception interrupted unwind when it goes on, if that leads through a module.
 fn unwind_interrupted(frame: &mut exceptions::Frame, what: fmt::Arguments<'_>) -> Result<(), Error> {
-    let machine = Machine::of(&frame.registers);
-    let way = find_way(&machine, &frame.registers, Place::Instruction)?;
+    let way = find_way(&frame.registers, Place::Instruction)?;
     if !way.through_module {
-        return Err(Error::NotCaught);
+        return Err(Error::NotGuarded);
     }
-    frame.registers = set_out(&machine, &frame.registers, Place::Instruction, way, Note::new(what));
+    frame.registers = set_out(&frame.registers, Place::Instruction, way, Note::new(what));
     frame.state &= !STATE_TO_CLEAR;
     Ok(())
 }
@@ -219,10 +246,10 @@ pub fn exception(cause: &Cause, frame: &mut exceptions::Frame) {
 /// the end of the sentence "it was stopped: ".
 ///
 /// # Errors
-/// When it can't be unwound, because its stack is damaged.
+/// When it can't be ended here: it is the kernel's, or nobody would go on.
 pub fn stop(frame: &mut exceptions::Frame, reason: fmt::Arguments<'_>) -> Result<(), Error> {
     if thread::holds_kernel_lock() || !is_module(frame.registers.program_counter) {
-        return Err(Error::NotCaught);
+        return Err(Error::NotGuarded);
     }
     unwind_interrupted(frame, format_args!("was stopped: {reason}"))
 }

@@ -39,5 +39,5 @@ failure_with_registers:
     ldp     x2, x16, [sp, #248]
     ldp     x0, x1, [sp]
     mov     sp, x2
-    br      x16                         // a landing pad, which x16 may branch to where targets are guarded
+    ret     x16                         // neither a landing pad nor a landing is marked as a branch target
     .cfi_endproc

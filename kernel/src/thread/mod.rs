@@ -13,7 +13,7 @@ use crate::processor::context::Context;
 use crate::processor::{self, HardGuard, InterruptsMasked, MOST};
 use crate::{failure, interrupt, memory, supervision, time};
 use abi::registry::ProviderId;
-use abi::running::{Block, Call, LockWord, MOST_CALLS, Publication};
+use abi::running::{Block, Call, LockWord, MOST_CALLS};
 use abi::sync::Lock;
 use abi::system::{ThreadState, ThreadStatus};
 use abi::thread::Priority;
@@ -31,6 +31,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use core::time::Duration;
 use schedule::State;
+use unwinder::Landing;
 
 /// How long threads have to end by themselves, before they are ended by force.
 pub const POLITENESS: Duration = Duration::from_secs(1);
@@ -296,7 +297,6 @@ extern "C" fn enter(_argument: usize) -> ! {
     // SAFETY: nobody else accesses it any more.
     let body = unsafe { (*thread.body.get()).take() };
     if let Some(Err(failure)) = body.map(failure::catch) {
-        thread.let_go_of_locks(0);
         supervision::thread_failed(thread.owner, &thread.name, failure);
     }
     THREADS.lock().retain(|other| !ptr::eq(*other, thread));
@@ -354,16 +354,14 @@ impl Thread {
         held.map(Cell::get).chain(mutexes).filter_map(|word| unsafe { word.as_ref() })
     }
 
-    /// Forgets the locks that were taken in code that has been unwound, and was called when there were `depth` calls.
+    /// Forgets the locks that were taken in a call that has been unwound, when there were `depth` calls.
     fn let_go_of_locks(&self, depth: usize) {
         let block = &self.block;
-        let call = block.calls.get(depth).filter(|_| block.depth.load(Ordering::Relaxed) > depth as u32);
-        let base = call.map_or(0, |call| call.base.load(Ordering::Relaxed) as u32);
+        let base = block.calls.get(depth).map_or(0, |call| call.base.load(Ordering::Relaxed) as u32);
         block.masked.fetch_min(base, Ordering::Relaxed);
-        let kept = if call.is_some() { depth + 1 } else { 0 };
         while let Some(index) = block.mutexes_held.get().checked_sub(1)
             && let Some((word, taken)) = block.mutexes.get(index as usize).map(Cell::get)
-            && taken as usize >= kept
+            && taken as usize > depth
         {
             block.mutexes_held.set(index);
             mutex::abandon(word);
@@ -383,13 +381,22 @@ pub fn poison_locks() {
     }
 }
 
+/// Where the running thread's innermost guarded call goes on if it fails.
+pub fn landing() -> Option<Landing> {
+    let block = &running()?.block;
+    mend_calls();
+    let call = block.calls.get((block.depth.load(Ordering::Relaxed) as usize).checked_sub(1)?)?;
+    let stack_pointer = call.landing.stack_pointer.load(Ordering::Relaxed);
+    Some(Landing { stack_pointer, program_counter: call.landing.program_counter.load(Ordering::Relaxed) })
+}
+
 /// Forgets the calls of the running thread if there are more than there can be. That is what is left of their count when a
 /// module has not kept a register for its caller; as long as it stands, nobody can be called, not even to acknowledge an
-/// interrupt.
+/// interrupt. What remains is the call of the thread's own function.
 pub fn mend_calls() {
     let depth = &schedule::running().block.depth;
     if depth.load(Ordering::Relaxed) as usize > MOST_CALLS {
-        depth.store(0, Ordering::Relaxed);
+        depth.store(u32::from(!schedule::runs_nothing()), Ordering::Relaxed);
     }
 }
 
@@ -403,15 +410,12 @@ fn is_kernel_lock(word: &LockWord) -> bool {
     memory::image_data().iter().any(|data| data.contains(&address))
 }
 
-/// The innermost call of `publication` by the running thread has been unwound.
-pub fn recover(publication: &Publication) {
+/// The running thread's innermost call has been unwound: it is over.
+pub fn recover() {
     let thread = schedule::running();
-    let depth = thread.block.depth.load(Ordering::Relaxed) as usize;
-    let calls = thread.block.calls.iter().take(depth).map(Call::publication);
-    let called = calls.enumerate().filter(|(_, call)| call.is_some_and(|call| ptr::eq(call, publication)));
-    if let Some((depth, _)) = called.last() {
-        thread.let_go_of_locks(depth);
-    }
+    let depth = thread.block.depth.load(Ordering::Relaxed).saturating_sub(1);
+    thread.let_go_of_locks(depth as usize);
+    thread.block.depth.store(depth, Ordering::Release);
 }
 
 /// What the processor does when there is nothing to do: sleeps until an interrupt comes.

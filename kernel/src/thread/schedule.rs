@@ -426,6 +426,11 @@ fn is_idle_thread(thread: &Thread, local: &Processor) -> bool {
     ptr::eq(thread, local.idle.load(Ordering::Relaxed))
 }
 
+/// Whether this processor has nothing to run.
+pub fn runs_nothing() -> bool {
+    is_idle_thread(running(), local())
+}
+
 /// Has the timer look after an interrupt that is about to be served, as it looks after threads: where nothing runs, it may
 /// not be set.
 pub fn watch_interrupt() {
@@ -457,8 +462,9 @@ pub fn charge() -> Option<Charged> {
         let count = if is_same { ticks.load(Ordering::Relaxed) + 1 } else { 0 };
         ticks.store(count, Ordering::Relaxed);
         let in_interrupt = call.base.load(Ordering::Relaxed) > 0;
-        let class = call.publication().and_then(|publication| publication.class);
-        innermost = Some(Charged { time: TICK * count, in_interrupt, class });
+        // The kernel's own code may take as long as it likes.
+        let called = call.publication();
+        innermost = called.map(|called| Charged { time: TICK * count, in_interrupt, class: called.class });
     }
     innermost
 }

@@ -11,8 +11,6 @@ pub enum Action {
     None,
     /// Its code at this address runs, and goes on to unwind the caller.
     Cleanup(u64),
-    /// Its code at this address runs, and that is the end of it.
-    Catch(u64),
     /// It must not be unwound.
     Refuse,
 }
@@ -63,12 +61,8 @@ fn read(mut table: Bytes<'_>, function: u64, address: u64) -> gimli::Result<Acti
                 (_, None) => Ok(Action::Cleanup(place)),
                 (_, Some(record)) => {
                     table.skip(usize::try_from(record).unwrap_or(usize::MAX))?;
-                    // The record's first number: which type is caught. A negative one lists what may pass: nothing.
-                    Ok(match table.read_sleb128()? {
-                        0 => Action::Cleanup(place),
-                        1.. => Action::Catch(place),
-                        _ => Action::Refuse,
-                    })
+                    // The record's first number: which type is caught, or, if negative, which may pass: none.
+                    Ok(if table.read_sleb128()? == 0 { Action::Cleanup(place) } else { Action::Refuse })
                 }
             };
         }

@@ -22,8 +22,10 @@ pub enum Error {
     Circular(u64),
     /// The function at this address must not be unwound.
     MustNotUnwind(u64),
-    /// No function on the stack catches.
-    NotCaught,
+    /// The frames end before who would go on.
+    NotReached,
+    /// Nobody goes on when this fails.
+    NotGuarded,
 }
 
 impl fmt::Display for Error {
@@ -46,7 +48,8 @@ impl fmt::Display for Error {
                 write!(formatter, "the frame of a caller isn't above {stack_pointer:#x}, where its callee's ends")
             }
             Self::MustNotUnwind(address) => write!(formatter, "the function at {address:#x} must not be unwound"),
-            Self::NotCaught => formatter.write_str("no function on the stack catches it"),
+            Self::NotReached => formatter.write_str("the frames end before who would go on"),
+            Self::NotGuarded => formatter.write_str("nobody goes on when this fails"),
         }
     }
 }

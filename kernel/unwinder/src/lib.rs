@@ -5,9 +5,9 @@
 //! Architecture), and tells what each wants done when it is unwound (`.gcc_except_table`: Itanium C++ ABI, "Exception
 //! Handling Tables"). It starts at a call or at any instruction, as a hardware exception does.
 //!
-//! On top of it, [`search`] finds who would catch, and [`advance`] the next code to run on the way there: a frame's
-//! landing pad, which ends in `_Unwind_Resume`, from where the next [`advance`] starts. There is one language and one kind
-//! of exception, so no personality function is called, and only what no frame catches needs the search.
+//! On top of it, [`search`] tells whether the way to a [`Landing`] is free, and [`advance`] the next code to run on it: a
+//! frame's landing pad, which ends in `_Unwind_Resume`, from where the next [`advance`] starts. There is one language and
+//! one kind of exception, so no personality function is called. No frame catches: who goes on has noted the landing.
 //!
 //! Nothing here allocates, locks or trusts: tables are read within their bounds, the stack through [`System::word`], and a
 //! walk ends, because the stack does and each caller's frame lies above its callee's.
@@ -23,7 +23,7 @@ mod walk;
 pub use actions::Action;
 pub use error::Error;
 pub use tables::{Section, Tables};
-pub use unwinding::{Boundary, advance, search};
+pub use unwinding::{Landing, advance, search};
 pub use walk::{Frame, Place, Registers, Walk};
 
 /// The machine whose stack is unwound.
