@@ -42,7 +42,7 @@ pub fn test(workspace: &Workspace) -> Result<()> {
     step("clippy, for the target", clippy.args(["--", "-D", "warnings"]))?;
 
     let mut tests = workspace.cargo();
-    tests.args(["test", "--workspace"]);
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
     for package in MACHINE.into_iter().chain([SYSTEM, FUZZ]) {
         tests.args(["--exclude", package]);
     }
@@ -52,7 +52,7 @@ pub fn test(workspace: &Workspace) -> Result<()> {
     build::build_test_modules(workspace)?;
     firmware::raspberry_pi_4_device_tree(workspace)?;
     step("fuzz targets", workspace.cargo().args(["test", "--package", FUZZ, "--profile", "checked"]))?;
-    step("tests in QEMU", workspace.cargo().args(["test", "--package", SYSTEM, "--tests"]))
+    step("tests in QEMU", workspace.cargo().args(["test", "--package", SYSTEM, "--tests", "--no-fail-fast"]))
 }
 
 fn step(name: &str, command: &mut Command) -> Result<()> {
