@@ -40,7 +40,7 @@ fn places(machine: &mut Machine) -> (u64, u64) {
 
 #[test]
 fn code_that_goes_astray_is_stopped_where_it_does() {
-    let mut machine = boot(newest());
+    let mut machine = boot(newest().boot_arguments("restart.limit=0"));
     let log = machine.command("dmesg");
     machine.expect(&log, "kernel: KASLR on, PAN on, BTI on, PAC on\n");
 
@@ -51,7 +51,7 @@ fn code_that_goes_astray_is_stopped_where_it_does() {
     machine.expect(&log, "test-branch: on processor 1\n");
     assert!(!log.contains("calls returned"), "{log}");
 
-    // The thread that overflowed its stack was the module's: it is loaded until that has been dealt with.
+    // It is loaded until the overflow has been dealt with.
     let answer =
         machine.command_until("insmod test-branch mode=return", |answer| !answer.contains("is loaded already"));
     machine.expect(&answer, "the module caused an exception: pointer authentication failure (ESR_EL1 0x72");
