@@ -59,15 +59,27 @@ fn order(order: Order) {
 pub fn caught(exception: *mut u8, publication: &'static Publication) -> Error {
     let failure = failure::caught(exception);
     let provider = publication.provider;
-    let module = registry::module_of(provider);
-    // A handle's caller may fail in the closure that it passes, and then it is the one to be unwound.
-    if !module.is_some_and(|module| failure.leads_through(|address| modules::is_code_of(&module, address))) {
+    if is_callers(&failure, provider) {
         failure::resume(failure);
     }
     let text = failure.to_string();
     failed(provider, None, failure);
     thread::give_way_if_due();
     Error::Failed(text)
+}
+
+/// Whether not the provider has failed that was called, but who called it: in the closure that was passed to its handle, or
+/// in what that has called.
+fn is_callers(failure: &Failure, provider: ProviderId) -> bool {
+    let Some(addresses) = failure.addresses() else { return false };
+    let own = registry::module_of(provider).unwrap_or_default();
+    // Right behind the call an exception comes from what the provider has left in registers, or returned.
+    let inner = match addresses {
+        [inner @ .., _boundary] if !failure.is_panic() => inner,
+        all => all,
+    };
+    inner.iter().any(|address| modules::containing(*address).is_some())
+        && !addresses.iter().any(|address| modules::is_code_of(&own, *address))
 }
 
 /// A thread has failed that runs on behalf of `owner`.

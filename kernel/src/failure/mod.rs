@@ -32,9 +32,10 @@ pub use unwinding::{stop, stop_here};
 pub struct Failure(Note);
 
 impl Failure {
-    /// Whether the code that failed, or any that had called it up to who caught it, passes `test`.
-    pub fn leads_through(&self, test: impl Fn(usize) -> bool) -> bool {
-        self.0.backtrace().addresses().iter().any(|address| test(*address))
+    /// Where it failed and who had called it, up to who goes on: instructions, from the innermost, but no more than a few
+    /// dozen. None if the frames can't be followed.
+    pub fn addresses(&self) -> Option<&[usize]> {
+        (!self.0.is_abandoned()).then(|| self.0.backtrace().addresses())
     }
 
     /// Whether it was a panic, of which all cleanups have run, and not something that came upon code anywhere.

@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use unwinder::{Frame, Landing, Place};
+use unwinder::{Error, Frame, Landing, Place};
 
 /// How many failures can be noted at a time, of all threads together.
 const RECORDS: usize = 32;
@@ -32,7 +32,8 @@ unsafe impl Sync for Record {}
 
 impl Record {
     const fn new() -> Self {
-        let contents = Contents { text: Text { bytes: [0; TEXT], length: 0 }, backtrace: Backtrace::new() };
+        let contents =
+            Contents { text: Text { bytes: [0; TEXT], length: 0 }, backtrace: Backtrace::new(), is_abandoned: false };
         Self { taken: AtomicBool::new(false), landing: AtomicU64::new(0), contents: UnsafeCell::new(contents) }
     }
 }
@@ -40,6 +41,7 @@ impl Record {
 struct Contents {
     text: Text,
     backtrace: Backtrace,
+    is_abandoned: bool,
 }
 
 /// A text of limited length.
@@ -110,6 +112,7 @@ impl Note {
         if let Some(contents) = note.contents_mut() {
             contents.text.length = 0;
             contents.backtrace = Backtrace::new();
+            contents.is_abandoned = false;
             // What it tells may fail in turn; then it is cut there.
             let _ = contents.text.write_fmt(what);
         }
@@ -149,12 +152,18 @@ impl Note {
         }
     }
 
-    /// Adds to what the failed code did.
-    pub fn add(&mut self, what: fmt::Arguments<'_>) {
+    /// Notes that the failed code was left as it was, since it can't be unwound.
+    pub fn abandon(&mut self, obstacle: &Error) {
         if let Some(contents) = self.contents_mut() {
+            contents.is_abandoned = true;
             // Writing to a text can't fail.
-            let _ = contents.text.write_fmt(what);
+            let _ = write!(contents.text, "; it was left as it was, since {obstacle}");
         }
+    }
+
+    /// Whether the failed code was left as it was.
+    pub fn is_abandoned(&self) -> bool {
+        self.contents().is_some_and(|contents| contents.is_abandoned)
     }
 
     /// Notes where this failure leads. If an earlier one was on the way there, this is what became of it: the record is the
@@ -164,7 +173,11 @@ impl Note {
         // A stack has one failure at a time that leads to a place on it, and this is noted and read on that stack only.
         if let Some(earlier) = RECORDED.iter().find(leads_there) {
             let mut earlier = Self(Some(earlier));
-            earlier.add(format_args!("; while that was unwound, it {}", self.text()));
+            if let Some(contents) = earlier.contents_mut() {
+                contents.is_abandoned |= self.is_abandoned();
+                // Writing to a text can't fail.
+                let _ = write!(contents.text, "; while that was unwound, it {}", self.text());
+            }
             return earlier;
         }
         if let Some(record) = self.0 {

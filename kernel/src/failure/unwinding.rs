@@ -124,7 +124,7 @@ fn find_way(registers: &Registers, place: Place) -> Result<Way, Error> {
 fn set_out(registers: &Registers, place: Place, way: Way, mut note: Note) -> Registers {
     note.set_backtrace(way.backtrace);
     if let Some(obstacle) = &way.obstacle {
-        note.add(format_args!("; it was left where it was, since {obstacle}"));
+        note.abandon(obstacle);
     }
     let exception = note.set_landing(&way.landing).into_raw();
     thread::poison_locks();
@@ -153,7 +153,7 @@ fn lost(exception: *mut u8, registers: &Registers, place: Place, error: Error) -
     fatal(format_args!("{}\nit can't be unwound: {error}", note.text()), registers, place)
 }
 
-unsafe extern "C" {
+unsafe extern "C-unwind" {
     /// Calls `function` with the argument and the registers of who calls this, and goes on with what it makes of them.
     fn failure_with_registers(argument: *mut u8, function: extern "C" fn(*mut u8, &mut Registers)) -> !;
 }
@@ -214,10 +214,11 @@ const STATE_TO_CLEAR: u64 = 1 << 21 | 1 << 20 | 0b11 << 10;
 /// The bit that tells that interrupts were masked. (Fast ones always are.)
 const INTERRUPTS_MASKED: u64 = 1 << 7;
 
-/// Has what an exception interrupted unwind when it goes on, if that leads through a module.
+/// Has what an exception interrupted unwind when it goes on, if that leads through a module, or is in a call of one.
 fn unwind_interrupted(frame: &mut exceptions::Frame, what: fmt::Arguments<'_>) -> Result<(), Error> {
     let way = find_way(&frame.registers, Place::Instruction)?;
-    if !way.through_module {
+    // What the kernel does with what a module has left in registers is the module's doing, too.
+    if !way.through_module && !thread::is_in_call() {
         return Err(Error::NotGuarded);
     }
     frame.registers = set_out(&frame.registers, Place::Instruction, way, Note::new(what));

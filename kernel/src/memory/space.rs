@@ -252,13 +252,18 @@ impl Stack {
     pub fn end(&self) -> usize {
         self.slot + STACK_SLOT
     }
+
+    /// Where it is.
+    pub fn place(&self) -> Range<usize> {
+        self.slot + STACK_SIZE..self.end()
+    }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
         debug_assert_eq!(self.memory.pages, STACK_SIZE / PAGE_SIZE);
         with(|space| {
-            space.unmap(self.slot + STACK_SIZE..self.slot + STACK_SLOT);
+            space.unmap(self.place());
             space.stacks.free(self.slot);
         });
     }

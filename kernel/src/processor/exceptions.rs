@@ -20,7 +20,12 @@ pub struct Frame {
 
 unsafe extern "C" {
     static exception_vectors: u8;
+    static exception_vectors_end: u8;
 }
+
+/// What the processor masks when it takes an exception, and threads of the kernel don't: interrupts and SError (SPSR_EL1.I and
+/// A; Arm ARM C5.2.19).
+const EXCEPTION_MASKS: u64 = 1 << 7 | 1 << 8;
 
 /// Installs the vectors on this processor.
 pub fn install() {
@@ -45,7 +50,15 @@ extern "C" fn exception_synchronous(frame: &mut Frame) {
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_stack_overflowed(frame: &mut Frame) {
-    failure::exception(&Cause::StackOverflow(FAR_EL1.get()), frame);
+    let vectors = &raw const exception_vectors as u64..&raw const exception_vectors_end as u64;
+    if vectors.contains(&frame.registers.program_counter) {
+        // There was no stack to save what was interrupted, so that is lost. It wasn't the kernel's: that has one.
+        frame.registers.program_counter = 0;
+        frame.state &= !EXCEPTION_MASKS;
+        failure::exception(&Cause::NoStack(frame.registers.stack_pointer), frame);
+    } else {
+        failure::exception(&Cause::StackOverflow(FAR_EL1.get()), frame);
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -68,6 +81,8 @@ pub enum Cause {
     },
     /// The stack pointer ran into the guard below the stack; FAR_EL1.
     StackOverflow(u64),
+    /// The stack pointer, which pointed to where no stack is.
+    NoStack(u64),
     /// An asynchronous bus error: ESR_EL1.
     SystemError(u64),
     /// An exception of a kind that can't happen here, by its place in the vector table.
@@ -130,6 +145,7 @@ impl fmt::Display for Cause {
                 write!(formatter, " (ESR_EL1 {syndrome:#x})")
             }
             Self::StackOverflow(address) => write!(formatter, "stack overflow, access to {address:#018x}"),
+            Self::NoStack(address) => write!(formatter, "the stack pointer was {address:#018x}, where no stack is"),
             Self::SystemError(syndrome) => write!(formatter, "asynchronous bus error (ESR_EL1 {syndrome:#x})"),
             Self::Vector(vector) => write!(formatter, "exception through unused vector {vector}"),
         }

@@ -142,6 +142,8 @@ exception_stack_overflow:
     mov     x0, sp
     bl      exception_stack_overflowed
     b       restore
+.global exception_vectors_end
+exception_vectors_end:
 
 .section .bss.exception_stack, "aw", %nobits
 .balign 4096

@@ -61,6 +61,18 @@ impl Protection {
     }
 }
 
+/// Whether the kernel could write to an address, as the translation tables are.
+pub fn is_writable(address: usize) -> bool {
+    let result: u64;
+    let _masked = InterruptsMasked::new();
+    // SAFETY: translating an address (AT S1E1W; Arm ARM C5.4.7) changes PAR_EL1 alone, which nobody else uses, and which is
+    // read before anybody else could.
+    unsafe {
+        core::arch::asm!("at s1e1w, {}", "isb", "mrs {}, par_el1", in(reg) address, lateout(reg) result, options(nostack));
+    }
+    result & 1 == 0
+}
+
 /// Stops this processor for good.
 pub fn halt() -> ! {
     // SAFETY: no interrupt is taken any more, and nothing else follows.

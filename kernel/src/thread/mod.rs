@@ -350,8 +350,10 @@ impl Thread {
         let held = block.held.iter().take(block.masked.load(Ordering::Relaxed) as usize).skip(base);
         let mutexes = block.mutexes.iter().take(block.mutexes_held.get() as usize).map(Cell::get);
         let mutexes = mutexes.filter(move |(_, taken)| *taken as usize >= depth).map(|(word, _)| word);
-        // SAFETY: what is held lives: nothing has been unwound yet.
-        held.map(Cell::get).chain(mutexes).filter_map(|word| unsafe { word.as_ref() })
+        // Where a module has damaged what is noted, there may be anything.
+        let is_word = |word: &*const LockWord| word.is_aligned() && processor::is_writable(word.addr());
+        // SAFETY: what is held lives, since nothing has been unwound yet; all else can be read at least.
+        held.map(Cell::get).chain(mutexes).filter(is_word).filter_map(|word| unsafe { word.as_ref() })
     }
 
     /// Forgets the locks that were taken in a call that has been unwound, when there were `depth` calls.
@@ -383,10 +385,13 @@ pub fn poison_locks() {
 
 /// Where the running thread's innermost guarded call goes on if it fails.
 pub fn landing() -> Option<Landing> {
-    let block = &running()?.block;
+    let thread = running()?;
+    let block = &thread.block;
     mend_calls();
     let call = block.calls.get((block.depth.load(Ordering::Relaxed) as usize).checked_sub(1)?)?;
     let stack_pointer = call.landing.stack_pointer.load(Ordering::Relaxed);
+    let is_on_stack = |stack: &Stack| stack.place().contains(&(stack_pointer as usize));
+    thread.stack.as_ref().is_none_or(is_on_stack).then_some(())?;
     Some(Landing { stack_pointer, program_counter: call.landing.program_counter.load(Ordering::Relaxed) })
 }
 
@@ -398,6 +403,11 @@ pub fn mend_calls() {
     if depth.load(Ordering::Relaxed) as usize > MOST_CALLS {
         depth.store(u32::from(!schedule::runs_nothing()), Ordering::Relaxed);
     }
+}
+
+/// Whether the running thread is in a call of a module's.
+pub fn is_in_call() -> bool {
+    running().is_some_and(|thread| thread.block.innermost().is_some())
 }
 
 /// Whether the running thread holds a lock of the kernel's since its innermost call began.
@@ -613,8 +623,12 @@ pub fn suspended_stacks() -> Vec<Range<usize>> {
             // SAFETY: it is on no processor, so that nobody writes there.
             unsafe { (*thread.context.get()).stack_pointer() }
         };
-        // A stack is the upper half of its slot.
-        pointer..pointer.next_multiple_of(STACK_SLOT)
+        match &thread.stack {
+            // A module has lost it.
+            Some(stack) if !stack.place().contains(&pointer) => stack.place(),
+            // A stack is the upper half of its slot.
+            _ => pointer..pointer.next_multiple_of(STACK_SLOT),
+        }
     };
     THREADS.lock().iter().filter(|thread| !ptr::eq(**thread, running)).map(stack).collect()
 }

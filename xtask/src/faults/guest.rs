@@ -24,8 +24,9 @@ const FATAL: &str = "lockstep: fatal error";
 /// The size of the disk, in bytes.
 const DISK: usize = 1 << 20;
 
-/// The address is static so that the network is there at once. Calls that don't end are stopped sooner than usual.
-pub const ARGUMENTS: &str = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off budget=300";
+/// The address is static so that the network is there at once. Calls that don't end are stopped sooner than usual, and
+/// failures forgotten sooner, since one machine gets many faults.
+pub const ARGUMENTS: &str = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off budget=300 restart.period=3";
 
 /// Nothing comes where an answer should.
 pub struct Silence {
@@ -43,6 +44,9 @@ pub struct Guest {
     pub image: Vec<u8>,
     /// Where that isn't known.
     pub unsure: Vec<Range<usize>>,
+    /// When the last failure happened that was shown, and the last that was forgotten, in seconds.
+    last_failure: f64,
+    forgotten: f64,
     folder: TempDir,
 }
 
@@ -68,7 +72,9 @@ impl Guest {
         let port = machine.ports().get(1).copied().context("the machine has no port for a debugger")?;
         let debugger = Debugger::connect(port).context("cannot attach to QEMU");
         let mut guest = match (debugger, machine.wait_at_most(PROMPT, BOOT)) {
-            (Ok(debugger), Some(_)) => Self { machine, debugger, image, unsure: Vec::new(), folder },
+            (Ok(debugger), Some(_)) => {
+                Self { machine, debugger, image, unsure: Vec::new(), last_failure: 0.0, forgotten: 0.0, folder }
+            }
             (Err(error), _) => return Err(error.context(machine.shown())),
             (_, None) => bail!("no prompt after {} s:\n{}", BOOT.as_secs(), machine.shown()),
         };
@@ -131,11 +137,22 @@ impl Guest {
         None
     }
 
-    /// What the log has of modules' failures.
+    /// What the log has of modules' failures since they were forgotten.
     pub fn failures(&mut self) -> Result<Vec<String>, Silence> {
         let log = self.ask("dmesg -l err,warn")?;
-        let of_module = |line: &str| Some(line.split_once(": module ")?.1.to_owned());
-        Ok(log.lines().filter_map(of_module).collect())
+        let of_module = |line: &str| {
+            let (time, rest) = line.strip_prefix('[')?.split_once(']')?;
+            Some((time.trim().parse().ok()?, rest.split_once(": module ")?.1.to_owned()))
+        };
+        let failures: Vec<(f64, String)> = log.lines().filter_map(of_module).collect();
+        self.last_failure = failures.last().map_or(self.last_failure, |(time, _)| *time);
+        let is_new = |(time, _): &(f64, String)| *time > self.forgotten;
+        Ok(failures.into_iter().filter(is_new).map(|(_, text)| text).collect())
+    }
+
+    /// Forgets the failures that were shown.
+    pub fn forget_failures(&mut self) {
+        self.forgotten = self.last_failure;
     }
 
     /// Where the text of each module begins, and how large the module is.

@@ -21,7 +21,7 @@ use guest::Guest;
 use results::{Record, Results};
 use trial::{Finding, Outcome, trial};
 
-/// How many faults a machine gets, one after the other, while none has an effect.
+/// How many faults a machine gets, one after the other, while all works afterwards.
 const FAULTS_FOR_A_MACHINE: usize = 50;
 
 /// How often a machine may fail to come up, before it is hurt.
@@ -106,14 +106,16 @@ fn campaign(workspace: &Workspace, count: usize, seed: u64, jobs: usize) -> Resu
     })
 }
 
-/// Injects a fault into the machine that there is, or a new one. An effect in a machine that was hit before may be an
-/// earlier fault's: then what comes of it in a new one counts. Also returns whether that is no effect.
+/// Injects a fault into the machine that there is, or a new one. When all works afterwards, the machine gets the next fault
+/// as well. Anything else in a machine that was hit before may be an earlier fault's doing: then what comes of it in a new
+/// one counts. Also returns whether that is no effect.
 fn hit(machine: &mut Option<(Guest, usize)>, fault: &Fault, random: &mut fastrand::Rng) -> Result<(Finding, bool)> {
+    let is_whole = |finding: &Finding| matches!(finding.outcome, Outcome::NoEffect | Outcome::Recovered);
     let mut was_used = false;
     if let Some((guest, hits)) = machine.as_mut().filter(|(_, hits)| *hits < FAULTS_FOR_A_MACHINE) {
         *hits += 1;
         let finding = trial(guest, fault, random)?;
-        if finding.outcome == Outcome::NoEffect {
+        if is_whole(&finding) {
             return Ok((finding, false));
         }
         was_used = true;
@@ -121,11 +123,11 @@ fn hit(machine: &mut Option<(Guest, usize)>, fault: &Fault, random: &mut fastran
     *machine = None;
     let mut guest = fresh("log=off")?;
     let finding = trial(&mut guest, fault, random)?;
-    let has_no_effect = finding.outcome == Outcome::NoEffect;
-    if has_no_effect {
+    if is_whole(&finding) {
         *machine = Some((guest, 1));
     }
-    Ok((finding, was_used && has_no_effect))
+    let is_late = was_used && finding.outcome == Outcome::NoEffect;
+    Ok((finding, is_late))
 }
 
 /// A new machine. Its ports may have been taken by somebody else just before it started.

@@ -101,7 +101,8 @@ impl Seen {
     }
 }
 
-/// Puts a fault into a machine that works, and has traffic go through it. If nothing comes of it, the machine is as before.
+/// Puts a fault into a machine that works, and has traffic go through it. If all works afterwards, the fault
+/// is gone.
 pub fn trial(guest: &mut Guest, fault: &Fault, random: &mut fastrand::Rng) -> Result<Finding> {
     let modules = guest.modules().ok().context("the machine doesn't list its modules")?;
     let (start, _) = modules.get(&fault.module).with_context(|| format!("module {} isn't loaded", fault.module))?;
@@ -109,6 +110,7 @@ pub fn trial(guest: &mut Guest, fault: &Fault, random: &mut fastrand::Rng) -> Re
     let instruction = guest.read(address, 1)?[0];
     guest.write(address, fault.word)?;
 
+    guest.forget_failures();
     let mut seen = Seen::default();
     let deadline = Instant::now() + RECOVERY;
     let mut round = traffic::round(guest, random);
@@ -137,6 +139,10 @@ pub fn trial(guest: &mut Guest, fault: &Fault, random: &mut fastrand::Rng) -> Re
         (false, None) => Outcome::Silent,
     };
     let detail = guest.fatal_error().unwrap_or_else(|| seen.detail());
+    if outcome == Outcome::Recovered {
+        // It is still there if another module has failed than its own.
+        take_back(guest, fault, address, instruction)?;
+    }
     let is_left = matches!(outcome, Outcome::Wrong | Outcome::Down | Outcome::Silent);
     if is_left && !mend(guest, fault, address, instruction, random)? {
         let outcome = if guest.fatal_error().is_some() { Outcome::Fatal } else { Outcome::Damaged };
@@ -145,13 +151,19 @@ pub fn trial(guest: &mut Guest, fault: &Fault, random: &mut fastrand::Rng) -> Re
     Ok(Finding { outcome, detail })
 }
 
+/// Puts the instruction back if the fault is still there.
+fn take_back(guest: &mut Guest, fault: &Fault, address: u64, instruction: u32) -> Result<()> {
+    if guest.read(address, 1).is_ok_and(|words| words == [fault.word]) {
+        guest.write(address, instruction)?;
+    }
+    Ok(())
+}
+
 /// Ends a fault by hand: loads its module again. Whether all works after that, or as much as can be tried without a shell.
 fn mend(guest: &mut Guest, fault: &Fault, address: u64, instruction: u32, random: &mut fastrand::Rng) -> Result<bool> {
     // What was written wrongly stays so.
     guest.image = guest.stored_image()?;
-    if guest.read(address, 1).is_ok_and(|words| words == [fault.word]) {
-        guest.write(address, instruction)?;
-    }
+    take_back(guest, fault, address, instruction)?;
     // What the shell or the kernel itself needs can't be loaded again.
     let modules: &[&str] = match fault.module.as_str() {
         "virtio" => &["virtio-net", "virtio-blk"],
