@@ -354,8 +354,10 @@ impl Machine {
     pub fn command(&mut self, line: &str) -> String {
         self.type_in(&format!("{line}\r"));
         let shown = self.wait_for(&format!("\n{PROMPT}"));
-        // The echo of what was typed comes first.
-        shown.split_once('\n').map_or("", |(_, output)| output).to_owned()
+        // The echo of what was typed comes first; after a line of the log in the middle of it the shell shows it again.
+        let is_echo = |shown: &&str| shown.strip_prefix(PROMPT).unwrap_or(shown) == line;
+        let echo = shown.lines().collect::<Vec<_>>().iter().rposition(is_echo).unwrap_or(0);
+        shown.splitn(echo + 2, '\n').nth(echo + 1).unwrap_or_default().to_owned()
     }
 
     /// Types a command again and again until what it prints satisfies a condition; returns that.
