@@ -7,8 +7,9 @@
 //! [`Driver::interrupt_now`](abi::Driver::interrupt_now) has done all there is to do.
 
 use crate::processor::{self, HardLock, InterruptsMasked, MOST};
+use crate::registry::{self, Object};
 use crate::thread::{self, event, schedule};
-use crate::{registry, trace};
+use crate::{failure, trace};
 use abi::event::Signal;
 use abi::interrupt::{Acknowledged, Cause, InterruptController, Line, ProcessorId, Served, Urgency};
 use abi::registry::ProviderId;
@@ -75,6 +76,13 @@ const NONE: u32 = u32::MAX;
 
 /// What each processor has acknowledged and not yet served. Until it is ended no other comes but the timer.
 static DEFERRED: [HardLock<Option<Acknowledged>>; MOST] = [const { HardLock::new(None) }; MOST];
+
+/// How often drivers may be interrupted in a row while the thread that runs doesn't get to its next instruction.
+const MOST_IN_A_ROW: u32 = 10_000;
+
+/// Where drivers' interrupts have come upon each processor last, and how often in a row there.
+static LAST_PLACES: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
+static IN_A_ROW: [AtomicU32; MOST] = [const { AtomicU32::new(0) }; MOST];
 
 /// The controller in use.
 fn controller() -> Option<Handle<dyn InterruptController>> {
@@ -255,9 +263,9 @@ pub fn status() -> Vec<InterruptStatus> {
     table.claims.iter().flatten().map(status).collect()
 }
 
-/// Takes the most urgent interrupt. Called with interrupts masked; another that is pending comes right after. Returns
-/// whether the timer found that the running thread has run for a whole tick.
-pub fn dispatch() -> bool {
+/// Takes the most urgent interrupt, which came before the instruction at `place`. Called with interrupts masked; another
+/// that is pending comes right after. Returns whether the timer found that the running thread has run for a whole tick.
+pub fn dispatch(place: u64) -> bool {
     let Some(controller) = controller() else { return false };
     // A controller in use can't be removed, and one that isn't in use lets no interrupt through.
     let acknowledged = match controller.call(|controller| controller.acknowledge()) {
@@ -284,6 +292,7 @@ pub fn dispatch() -> bool {
         Cause::Line(_) => {
             let block = abi::running::block();
             if block.masked.load(Ordering::Relaxed) == 0 {
+                count_in_a_row(place);
                 serve(controller, acknowledged);
             } else {
                 *DEFERRED[processor::index() % MOST].lock() = Some(acknowledged);
@@ -294,6 +303,25 @@ pub fn dispatch() -> bool {
     }
     let _ = controller.call(|controller| controller.end(acknowledged));
     whole_tick
+}
+
+/// Counts interrupts between which the running thread did nothing.
+fn count_in_a_row(place: u64) {
+    let index = processor::index() % MOST;
+    let is_same = LAST_PLACES[index].load(Ordering::Relaxed) == place && !schedule::runs_nothing();
+    LAST_PLACES[index].store(place, Ordering::Relaxed);
+    let count = if is_same { IN_A_ROW[index].load(Ordering::Relaxed) + 1 } else { 0 };
+    IN_A_ROW[index].store(count, Ordering::Relaxed);
+}
+
+/// Whether one comes again as soon as it has been served, so that nothing else gets done here.
+fn is_stuck() -> bool {
+    let count = &IN_A_ROW[processor::index() % MOST];
+    let is_stuck = count.load(Ordering::Relaxed) > MOST_IN_A_ROW;
+    if is_stuck {
+        count.store(0, Ordering::Relaxed);
+    }
+    is_stuck
 }
 
 /// Serves the interrupt that had to wait. Called with interrupts masked.
@@ -333,7 +361,13 @@ fn serve_line(controller: Handle<dyn InterruptController>, number: u32) {
     drop(table);
     let served = match claim {
         Some((Handler::Driver { provider, root, index }, thread)) => {
-            match registry::call(root, |object| object.interrupt_now(index)) {
+            let interrupt = |object: &Object| {
+                if is_stuck() {
+                    failure::stop_here(format_args!("its interrupt came {MOST_IN_A_ROW} times without a pause"));
+                }
+                object.interrupt_now(index)
+            };
+            match registry::call(root, interrupt) {
                 Ok(Served::Done) => return,
                 Ok(Served::OnThread) => Some((provider, thread)),
                 // The failure has been noted, and the line stays silent until the driver has been started again.

@@ -35,7 +35,7 @@ pub fn install() {
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_interrupt(frame: &mut Frame) {
-    if interrupt::dispatch() {
+    if interrupt::dispatch(frame.registers.program_counter) {
         supervision::charge(frame);
     }
     // The processor masked them when it took the exception.
