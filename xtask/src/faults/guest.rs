@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
-use tests::{Machine, PROMPT, Setup};
+use tests::{Debugger, Machine, PROMPT, Setup};
 
-use super::debugger::Debugger;
 use super::traffic::PATIENCE;
 
 /// How long booting may take, on a host that has other things to do.

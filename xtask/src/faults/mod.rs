@@ -1,6 +1,5 @@
 //! `x faults`: hits instructions of running drivers, and counts what comes of it; `docs/fault-campaign.md` has the table.
 
-mod debugger;
 mod fault;
 mod guest;
 mod mutation;
