@@ -9,7 +9,7 @@
 //! - [`registry`] knows what they publish, [`interrupt`] passes interrupts on, [`thread`] runs their threads;
 //! - [`export`] is all of that as modules see it, declared in `abi::kernel`.
 #![no_std]
-#![feature(alloc_error_handler, lang_items, panic_can_unwind)]
+#![feature(alloc_error_handler, allocator_api, lang_items, panic_can_unwind)]
 #![allow(internal_features, reason = "what unwinds is told to rustc, and caught, by its own means only")]
 
 extern crate alloc;

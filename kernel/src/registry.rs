@@ -422,14 +422,16 @@ pub fn root(id: ProviderId) -> Option<&'static Publication> {
     REGISTRY.lock().get(id).map(|provider| provider.root)
 }
 
-/// Runs a module's code on behalf of a provider.
+/// Runs a module's code on behalf of a provider, and wipes what that has left on the stack.
 ///
 /// # Errors
 /// [`Error::Failed`] with what happened there.
 pub fn enter<R>(id: ProviderId, action: impl FnOnce() -> R) -> Result<R> {
     let root = root(id).ok_or(Error::Gone)?;
     let _traced = trace::call(id);
-    abi::enter(root, action)
+    let result = abi::enter(root, action);
+    thread::wipe_stack();
+    result
 }
 
 /// Calls the object that a provider has.

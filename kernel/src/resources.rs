@@ -267,6 +267,7 @@ pub fn dma_of(owner: ProviderId) -> usize {
 /// Takes back what a provider has left on the heap, once its object and its threads are gone, and its module as far as it
 /// goes; says so if that is anything.
 pub fn collect_garbage(owner: ProviderId) {
+    thread::reap();
     // SAFETY: the caller has ended what the provider ran.
     match unsafe { memory::garbage::collect(owner) } {
         Some(Collected { freed: Holding { objects: 0, .. }, .. }) => {}

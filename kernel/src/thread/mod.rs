@@ -270,12 +270,16 @@ pub fn spawn(name: &str, owner: Option<ProviderId>, priority: Priority, body: Bo
     let module = module_of(&*body);
     let stack = Stack::new()?;
     let stack_end = stack.end();
-    let mut thread = Box::new(Thread { module, ..Thread::new(name, owner, priority, Some(stack)) });
+    let room = Box::try_new_uninit().map_err(|_| Error::OutOfMemory(size_of::<Thread>()))?;
+    let mut thread = Box::write(room, Thread { module, ..Thread::new(name, owner, priority, Some(stack)) });
     thread.body = UnsafeCell::new(Some(body));
     // SAFETY: the stack was made for this thread and is freed only after it has finished.
     thread.context = UnsafeCell::new(unsafe { Context::new(stack_end, enter, 0) });
+    let mut threads = THREADS.lock();
+    threads.try_reserve(1).map_err(|_| Error::OutOfMemory(size_of::<&Thread>() * threads.len()))?;
     let thread: &'static Thread = Box::leak(thread);
-    THREADS.lock().push(thread);
+    threads.push(thread);
+    drop(threads);
     schedule::enqueue(thread);
     give_way_if_due();
     Ok(())
@@ -315,19 +319,34 @@ extern "C" fn enter(_argument: usize) -> ! {
     unreachable!("a finished thread was resumed")
 }
 
-/// Frees the threads that have finished.
+/// Frees the threads that have finished. Who does so has one at a time: others needn't wait for it to get on.
 pub fn reap() {
-    let mut next = FINISHED.swap(ptr::null_mut(), Ordering::Acquire);
-    // SAFETY: who is in the list is freed here alone.
-    while let Some(thread) = unsafe { next.as_ref() } {
-        let own = next;
-        next = thread.next.load(Ordering::Relaxed);
+    while let Some(thread) = take_finished() {
         while thread.state() != State::Finished || thread.on_processor.load(Ordering::Acquire) {
             // Its last few instructions on another processor.
             core::hint::spin_loop();
         }
         // SAFETY: it was leaked from a box in `spawn`, is in no list any more, and nobody is on its stack.
-        drop(unsafe { Box::from_raw(own) });
+        drop(unsafe { Box::from_raw(ptr::from_ref(thread).cast_mut()) });
+    }
+}
+
+fn take_finished() -> Option<&'static Thread> {
+    static TAKING: Lock<()> = Lock::new(());
+    if FINISHED.load(Ordering::Relaxed).is_null() {
+        return None;
+    }
+    // One at a time: between two looks at the first nobody takes it, frees it and puts another in its place.
+    let _taking = TAKING.lock();
+    let mut first = FINISHED.load(Ordering::Acquire);
+    loop {
+        // SAFETY: who is in the list lives, and is taken out here alone.
+        let thread: &'static Thread = unsafe { first.as_ref() }?;
+        let next = thread.next.load(Ordering::Relaxed);
+        match FINISHED.compare_exchange(first, next, Ordering::Acquire, Ordering::Acquire) {
+            Ok(_) => return Some(thread),
+            Err(other) => first = other,
+        }
     }
 }
 
@@ -630,7 +649,29 @@ pub fn suspended_stacks() -> Vec<Range<usize>> {
             _ => pointer..pointer.next_multiple_of(STACK_SLOT),
         }
     };
-    THREADS.lock().iter().filter(|thread| !ptr::eq(**thread, running)).map(stack).collect()
+    // What has nothing to do refers to nothing of a module's, whatever old addresses there are in its frames and registers.
+    let is_idle = |thread: &Thread| thread.stack.is_none() && thread.block.depth.load(Ordering::Relaxed) == 0;
+    let counts = |thread: &&&'static Thread| !ptr::eq(**thread, running) && !is_idle(thread);
+    THREADS.lock().iter().filter(counts).map(stack).collect()
+}
+
+/// Wipes what the running thread has left on its stack, so that nothing there seems to refer to what a module has allocated.
+#[inline(never)]
+pub fn wipe_stack() {
+    let Some(stack) = &schedule::running().stack else { return };
+    let (start, end): (usize, usize) = (stack.place().start, stack_pointer());
+    // SAFETY: all between the stack's beginning and its pointer belongs to functions that have returned, and the one that
+    // this calls needs no stack. What an interrupt leaves there meanwhile is over when this goes on.
+    unsafe { ptr::with_exposed_provenance_mut::<u8>(start).write_bytes(0, end - start) };
+}
+
+/// Where the caller's stack ends: nothing below is in use.
+#[inline(always)]
+fn stack_pointer() -> usize {
+    let stack_pointer;
+    // SAFETY: only reads the register.
+    unsafe { core::arch::asm!("mov {}, sp", out(reg) stack_pointer, options(nomem, nostack, preserves_flags)) };
+    stack_pointer
 }
 
 /// How things stand, for people.

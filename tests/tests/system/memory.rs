@@ -68,7 +68,6 @@ fn the_others_live_on_beside_one_who_keeps_all_that_it_gets() {
 }
 
 #[test]
-#[ignore = "the last round's leak is kept by a word that seems to refer to it, which has yet to be found"]
 fn what_a_module_leaks_is_taken_back_when_it_goes() {
     let mut machine = with_hoarder(plain());
     let round = |machine: &mut Machine, mode: &str| {
@@ -88,9 +87,6 @@ fn what_a_module_leaks_is_taken_back_when_it_goes() {
         // written over yet.
         assert!(after + 1024 >= before, "{mode}: {before} KiB were free, and {after} are");
     }
-    // A word on a stack that nobody has written over may keep all of the last round: until the next.
-    machine.command("insmod test-hoarder mode=leak count=10");
-    machine.command("rmmod test-hoarder");
     let left = machine.row("free -m", "test-hoarder");
     assert!(left[1].parse::<u64>().expect("a number") < 1000, "{left:?}");
 }
