@@ -1,8 +1,10 @@
 //! The class of block devices: disks, memory cards, and the like.
 
-use crate::{Error, Result};
+use crate::{Error, Handle, Result, registry};
 use alloc::borrow::ToOwned;
 use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 /// How a block device is divided. It doesn't change while the device is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,4 +89,29 @@ pub trait BlockDevice: Send + Sync {
     /// # Errors
     /// As for [`read`](Self::read). What was written since the last success may then be lost.
     fn flush(&self) -> Result<()>;
+}
+
+/// All block devices that there are at this moment, each with its name for people: `vda` comes first in the device tree,
+/// `vdb` next. When one goes, those behind it move up.
+pub fn named() -> Vec<(String, Handle<dyn BlockDevice>)> {
+    registry::all().into_iter().enumerate().map(|(index, device)| (name(index), device)).collect()
+}
+
+/// `vda` to `vdz`, then `vdaa` and so on.
+fn name(index: usize) -> String {
+    let letter = char::from(b'a' + (index % 26) as u8);
+    match index / 26 {
+        0 => format!("vd{letter}"),
+        more => format!("{}{letter}", name(more - 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_on_after_z() {
+        assert_eq!([0, 25, 26, 27, 701, 702].map(name), ["vda", "vdz", "vdaa", "vdab", "vdzz", "vdaaa"]);
+    }
 }

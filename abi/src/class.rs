@@ -74,6 +74,8 @@ classes! {
     Clock: crate::clock::Clock, "clock", 100 ms;
     /// A terminal.
     Console: crate::console::Console, "console", 10000 ms;
+    /// Files on block devices.
+    FileSystem: crate::file::FileSystem, "file system", 10000 ms;
     /// An IP stack.
     Internet: crate::internet::Internet, "internet", 1000 ms;
     /// An interrupt controller.

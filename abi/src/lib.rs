@@ -31,6 +31,7 @@ pub mod dma;
 mod driver;
 mod error;
 pub mod event;
+pub mod file;
 #[doc(hidden)]
 pub mod guard;
 mod handle;
@@ -75,6 +76,7 @@ pub mod prelude {
     pub use crate::console::Console;
     pub use crate::dma::{Dma, DmaBuffer};
     pub use crate::event::{Event, Signal, Wake};
+    pub use crate::file::FileSystem;
     pub use crate::handover::Handover;
     pub use crate::internet::Internet;
     pub use crate::interrupt::{Interrupt, InterruptController, Served};

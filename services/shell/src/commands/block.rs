@@ -7,9 +7,8 @@ mod reader;
 use super::Failure;
 use crate::table::{Column, Table};
 use crate::terminal::Terminal;
-use abi::block::Geometry;
+use abi::block::{self, Geometry};
 use abi::prelude::*;
-use abi::registry;
 use core::ops::Range;
 use reader::Reader;
 use sha2::{Digest, Sha256};
@@ -22,7 +21,7 @@ const PIECE: usize = 256 << 10;
 /// How much is read at a time to be shown.
 const SHOWN: usize = 4096;
 
-/// A block device, and its name: `vda` is the first in the device tree, `vdb` the next.
+/// A block device, and its name.
 struct Disk {
     name: String,
     handle: Handle<dyn BlockDevice>,
@@ -32,24 +31,14 @@ struct Disk {
 impl Disk {
     /// All that there are at this moment.
     fn all() -> impl Iterator<Item = Self> {
-        let named = registry::all::<dyn BlockDevice>().into_iter().enumerate();
-        named.filter_map(|(index, handle)| {
-            Some(Self { name: name(index), handle, geometry: handle.call(|device| device.geometry()).ok()? })
+        block::named().into_iter().filter_map(|(name, handle)| {
+            Some(Self { name, handle, geometry: handle.call(|device| device.geometry()).ok()? })
         })
     }
 
     fn find(name: &str) -> Result<Self, Failure> {
         let found = Self::all().find(|disk| disk.name == name);
         Ok(found.ok_or_else(|| Error::Invalid(format!("there is no block device `{name}`; lsblk lists them")))?)
-    }
-}
-
-/// `vda` to `vdz`, then `vdaa` and so on.
-fn name(index: usize) -> String {
-    let letter = char::from(b'a' + (index % 26) as u8);
-    match index / 26 {
-        0 => format!("vd{letter}"),
-        more => format!("{}{letter}", name(more - 1)),
     }
 }
 
@@ -65,7 +54,7 @@ pub fn lsblk(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure
 }
 
 /// A size the way Linux's `lsblk` shows it: in the largest unit of which it has one, with a decimal unless that is 0.
-fn short(bytes: u64) -> String {
+pub fn short(bytes: u64) -> String {
     let unit = bytes.checked_ilog2().unwrap_or(0) / 10;
     // One decimal, rounded: u128, because a tenfold size may not fit.
     let tenths = ((u128::from(bytes) * 10 + (1 << (10 * unit) >> 1)) >> (10 * unit)) as u64;
@@ -188,10 +177,5 @@ mod tests {
         for text in ["", "K", "0x", "x", "-1", "+1", "1.5K", "4k", "4KB", "16777216000000G", "é"] {
             assert!(number(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn names_go_on_after_z() {
-        assert_eq!([0, 25, 26, 27, 701, 702].map(name), ["vda", "vdz", "vdaa", "vdab", "vdzz", "vdaaa"]);
     }
 }
