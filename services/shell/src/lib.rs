@@ -5,10 +5,12 @@
 extern crate alloc;
 
 mod commands;
+mod files;
 mod key;
 mod line;
 mod table;
 mod terminal;
+mod words;
 
 use abi::prelude::*;
 use abi::thread;
@@ -34,7 +36,7 @@ impl Service for Shell {
 
 /// Runs commands for ever.
 fn run(mut terminal: Terminal) -> Result<core::convert::Infallible> {
-    let mut editor = Editor::new(PROMPT, commands::names());
+    let mut editor = Editor::new(PROMPT, commands::completions);
     loop {
         let mut echo = String::new();
         match terminal.read()? {

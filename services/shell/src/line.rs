@@ -26,7 +26,7 @@ const ERASE_SCREEN: &str = "\x1b[H\x1b[2J";
 /// sequences than a VT100 has.
 pub struct Editor {
     prompt: &'static str,
-    words: Vec<&'static str>,
+    completions: fn(&str) -> Vec<String>,
     decoder: Decoder,
     line: Vec<char>,
     cursor: usize,
@@ -44,9 +44,16 @@ struct History {
 }
 
 impl Editor {
-    /// An empty line after `prompt`, whose first word Tab completes to one of `words`.
-    pub fn new(prompt: &'static str, words: Vec<&'static str>) -> Self {
-        Self { prompt, words, decoder: Decoder::default(), line: Vec::new(), cursor: 0, history: History::default() }
+    /// An empty line after `prompt`, whose last word Tab completes to one of those that `completions` has for the line.
+    pub fn new(prompt: &'static str, completions: fn(&str) -> Vec<String>) -> Self {
+        Self {
+            prompt,
+            completions,
+            decoder: Decoder::default(),
+            line: Vec::new(),
+            cursor: 0,
+            history: History::default(),
+        }
     }
 
     /// Shows prompt and line, where the terminal shows nothing of them.
@@ -150,23 +157,29 @@ impl Editor {
         self.line = line;
     }
 
-    /// Completes the first word as far as it is certain, or lists what it may become.
+    /// Completes the last word as far as it is certain, or lists what it may become.
     fn complete(&mut self, echo: &mut String) {
         let typed: String = self.line.iter().collect();
-        if self.cursor < self.line.len() || typed.contains(' ') {
+        if self.cursor < self.line.len() {
             return;
         }
-        let candidates: Vec<&str> = self.words.iter().copied().filter(|word| word.starts_with(&typed)).collect();
+        let word = typed.rsplit(' ').next().unwrap_or_default();
+        let mut candidates = (self.completions)(&typed);
+        candidates.retain(|candidate| candidate.starts_with(word));
         let Some((first, others)) = candidates.split_first() else { return };
         let common = others.iter().fold(first.len(), |length, other| {
             first.bytes().zip(other.bytes()).take(length).take_while(|(a, b)| a == b).count()
         });
-        let addition = first.get(typed.len()..common).unwrap_or_default();
+        // Two characters may begin with the same bytes.
+        let addition = first.get(word.len()..first.floor_char_boundary(common)).unwrap_or_default();
         for character in addition.chars() {
             self.insert(character, echo);
         }
         if others.is_empty() {
-            self.insert(' ', echo);
+            // A directory goes on.
+            if !first.ends_with('/') {
+                self.insert(' ', echo);
+            }
         } else if addition.is_empty() {
             echo.push('\n');
             echo.push_str(&candidates.join("  "));
@@ -226,7 +239,8 @@ fn go_back(columns: usize, echo: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{format, vec};
+    use alloc::borrow::ToOwned;
+    use alloc::format;
 
     /// What a terminal of one line shows after `output`, and in which column its cursor is.
     fn on_screen(output: &str) -> (String, usize) {
@@ -261,7 +275,13 @@ mod tests {
 
     impl Session {
         fn new() -> Self {
-            let editor = Editor::new("> ", vec!["lsdev", "lsmod", "ip", "insmod", "help"]);
+            let editor = Editor::new("> ", |line| {
+                let words = match line.contains(' ') {
+                    false => ["lsdev", "lsmod", "ip", "insmod", "help"].as_slice(),
+                    true => &["/vda1/", "/vdb1/überall", "/vdb1/öde"],
+                };
+                words.iter().map(|word| (*word).to_owned()).collect()
+            });
             let mut output = String::new();
             editor.show(&mut output);
             Self { editor, output }
@@ -367,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn tab_completes_the_first_word() {
+    fn tab_completes_the_last_word() {
         assert_eq!(Session::new().type_in("he\t\r"), ["help "]);
         assert_eq!(Session::new().type_in("ins\tnet\r"), ["insmod net"]);
         assert_eq!(Session::new().type_in("l\td\t\r"), ["lsdev "]);
@@ -375,5 +395,7 @@ mod tests {
         let mut session = Session::new();
         session.type_in("ls\t");
         assert_eq!(session.output, "> ls\nlsdev  lsmod\n> ls");
+
+        assert_eq!(Session::new().type_in("cp /vda\tx /vdb\tü\ty\r"), ["cp /vda1/x /vdb1/überall y"]);
     }
 }

@@ -1,5 +1,6 @@
 //! The console, whichever is there.
 
+use crate::files::Writer;
 use crate::key::CANCEL;
 use abi::prelude::*;
 use abi::{Class, registry};
@@ -19,6 +20,8 @@ pub struct Terminal {
     console: Option<Handle<dyn Console>>,
     input: VecDeque<u8>,
     output: Vec<u8>,
+    /// Where output goes instead, and what came of writing there.
+    redirection: Option<(Writer, Result<()>)>,
 }
 
 /// What [`Terminal::read`] waits for.
@@ -38,7 +41,7 @@ impl Terminal {
     pub fn new() -> Result<Self> {
         let event = Event::new()?;
         registry::watch(Class::Console, event.signal());
-        Ok(Self { event, console: None, input: VecDeque::new(), output: Vec::new() })
+        Ok(Self { event, console: None, input: VecDeque::new(), output: Vec::new(), redirection: None })
     }
 
     /// Waits for input.
@@ -89,10 +92,46 @@ impl Terminal {
 
     /// Shows text, at the latest when input is waited for. `write!` and `writeln!` call it.
     pub fn write_fmt(&mut self, text: fmt::Arguments<'_>) {
-        let written = fmt::write(&mut Collector(&mut self.output), text);
+        let written = fmt::write(self, text);
         debug_assert!(written.is_ok(), "collecting text can't fail");
+    }
+
+    /// Shows bytes as [`write_fmt`](Self::write_fmt) does text.
+    ///
+    /// # Errors
+    /// Those of the file that output goes to, if it does.
+    pub fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some((writer, result)) = &mut self.redirection {
+            if result.is_ok() {
+                *result = writer.write(bytes);
+            }
+            return result.clone();
+        }
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.output.push(b'\r');
+            }
+            self.output.push(byte);
+        }
         if self.output.len() >= OUTPUT {
             self.flush();
+        }
+        Ok(())
+    }
+
+    /// Has output go to a file, until [`end_redirection`](Self::end_redirection).
+    pub fn redirect(&mut self, writer: Writer) {
+        self.redirection = Some((writer, Ok(())));
+    }
+
+    /// Has output go to the console.
+    ///
+    /// # Errors
+    /// What kept the output from being written to the file.
+    pub fn end_redirection(&mut self) -> Result<()> {
+        match self.redirection.take() {
+            Some((mut writer, result)) => result.and_then(|()| writer.flush()),
+            None => Ok(()),
         }
     }
 
@@ -130,17 +169,10 @@ impl Terminal {
     }
 }
 
-/// What a terminal collects, with line ends as terminals need them.
-struct Collector<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for Collector<'_> {
+impl fmt::Write for Terminal {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                self.0.push(b'\r');
-            }
-            self.0.push(byte);
-        }
+        // What goes wrong with a file is told at the end.
+        let _ = self.write_bytes(text.as_bytes());
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Commands about the machine as a whole.
 
 use super::Failure;
+use crate::files;
 use crate::terminal::Terminal;
 use abi::log::Level;
 use abi::prelude::*;
@@ -56,7 +57,7 @@ pub fn date(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure>
 }
 
 /// A moment in the notation of ISO 8601, in UTC.
-fn date_and_time(seconds: u64) -> Result<String, Failure> {
+pub fn date_and_time(seconds: u64) -> Result<String, Failure> {
     let moment = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     let moment = moment.ok_or(Failure::Missing("the clock is beyond the year 9999"))?;
     let (year, month, day) = moment.to_calendar_date();
@@ -81,13 +82,21 @@ fn days_and_time(seconds: u64) -> String {
 }
 
 pub fn reboot(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
-    terminal.flush();
+    prepare_for_the_end(terminal);
     Ok(power()?.call(|power| power.reboot())??)
 }
 
 pub fn poweroff(terminal: &mut Terminal, _arguments: &[&str]) -> Result<(), Failure> {
-    terminal.flush();
+    prepare_for_the_end(terminal);
     Ok(power()?.call(|power| power.power_off())??)
+}
+
+/// Has all be written out that was changed. Who asks for the end gets it, whatever comes of that.
+fn prepare_for_the_end(terminal: &mut Terminal) {
+    if let Err(error) = files::sync() {
+        writeln!(terminal, "changes of files can't be written out: {error}");
+    }
+    terminal.flush();
 }
 
 fn power() -> Result<Handle<dyn Power>, Failure> {
