@@ -9,6 +9,7 @@
 
 mod debugger;
 mod device_tree;
+mod disk_image;
 mod initramfs;
 mod machine;
 
@@ -20,6 +21,7 @@ use ed25519_dalek::pkcs8::DecodePrivateKey;
 
 pub use debugger::Debugger;
 pub use device_tree::DeviceTree;
+pub use disk_image::{DiskImage, Tree};
 pub use initramfs::Initramfs;
 pub use machine::{Machine, PROMPT, READY, Setup};
 

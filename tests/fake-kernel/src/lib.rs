@@ -104,8 +104,11 @@ unsafe impl Kernel for FakeKernel {
         Instant::from_nanoseconds(START.elapsed().as_nanos() as u64)
     }
     unsafe fn sleep_until(deadline: Instant) -> Result<()> {
-        std::thread::sleep(deadline - Instant::now());
-        Ok(())
+        // An event that nobody raises: to be stopped ends the wait.
+        let event = event::create();
+        let result = event::wait(event, Some(deadline));
+        event::destroy(event);
+        result.map(drop)
     }
     unsafe fn thread_spawn(name: &str, _: Priority, body: Box<dyn FnOnce() + Send>) -> Result<()> {
         session::spawn(name, body);

@@ -9,6 +9,7 @@ mod debugging;
 mod failures;
 mod fatal;
 mod faults;
+mod files;
 mod hardening;
 mod libraries;
 mod memory;
