@@ -6,6 +6,9 @@ use alloc::collections::VecDeque;
 use core::ops::{Deref, DerefMut, Range};
 use virtio::Access;
 
+/// How long the device may take for a request.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A call, and its requests that are under way. It has to be [ended](Self::end).
 ///
 /// That is not done by dropping it: what unwinds out of a driver has it started anew, and in between its locks may be of no
@@ -96,9 +99,12 @@ impl<'a> Call<'a> {
     /// Waits until there may be a buffer or an answer.
     ///
     /// # Errors
-    /// [`Error::Stopping`].
+    /// [`Error::Stopping`]; [`Error::Device`] when there has been neither for [`PATIENCE`].
     pub fn wait(&self) -> Result<()> {
-        self.event.wait(None).map(|_| ())
+        match self.event.wait(Some(Instant::now() + PATIENCE))? {
+            Wake::Raised => Ok(()),
+            Wake::TimedOut => Err(Error::Device(format!("it has answered nothing for {} s", PATIENCE.as_secs()))),
+        }
     }
 }
 

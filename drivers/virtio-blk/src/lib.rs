@@ -47,14 +47,23 @@ impl BlockDevice for VirtioBlk {
     }
 
     fn read(&self, first: u64, buffer: &mut [u8]) -> Result<()> {
-        self.disk.read(first, buffer)
+        unless_broken(self.disk.read(first, buffer))
     }
 
     fn write(&self, first: u64, buffer: &[u8]) -> Result<()> {
-        self.disk.write(first, buffer)
+        unless_broken(self.disk.write(first, buffer))
     }
 
     fn flush(&self) -> Result<()> {
-        self.disk.flush()
+        unless_broken(self.disk.flush())
+    }
+}
+
+/// A device that has broken its protocol is of use again only once it has been reset, and that is what becomes of one whose
+/// driver panics.
+fn unless_broken(result: Result<()>) -> Result<()> {
+    match result {
+        Err(Error::Device(what)) => panic!("the device has to be reset: {what}"),
+        result => result,
     }
 }

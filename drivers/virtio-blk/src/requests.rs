@@ -106,9 +106,10 @@ impl Requests {
     /// Gives a taken slot's buffer to the device; `signal` tells when it is done.
     ///
     /// # Errors
-    /// Those of [`Device::lend`]. The slot is lost then.
+    /// [`Error::Device`] when the queue, which has room for all buffers, doesn't take this one. The slot is lost then.
     pub fn send(&mut self, slot: usize, buffer: DmaBuffer, access: Access, signal: Signal) -> Result<()> {
-        self.device.lend(QUEUE, buffer, access)?;
+        let lent = self.device.lend(QUEUE, buffer, access);
+        lent.map_err(|error| Error::Device(format!("its queue can't be used: {error}")))?;
         self.slots[slot].state = State::UnderWay(Some(signal));
         self.device.notify(QUEUE);
         Ok(())

@@ -312,6 +312,16 @@ fn a_lie_is_an_error() {
     }
 }
 
+#[test]
+fn a_device_that_does_not_answer_is_not_waited_for_without_end() {
+    let node = node(100);
+    let (disk, _queue) = disk(&node, MODERN).unwrap();
+    let result = disk.read(0, &mut [0; 512]);
+    assert_eq!(result, Err(Error::Device("it has answered nothing for 5 s".to_owned())));
+    drop(disk);
+    assert_eq!(dma_in_use(&node), 0);
+}
+
 /// Requests that are made by hand, and the device's side of them.
 fn requests(node: &FakeNode) -> (Lock<Requests>, FakeQueue) {
     let (device, queue, _) = open(node, MODERN);

@@ -171,10 +171,13 @@ impl Card {
     }
 
     /// See [`NetworkDevice::transmit_frame`].
-    pub fn transmit_frame(&mut self) -> Option<Frame> {
-        let memory = self.memory()?;
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the card gives back what it hasn't got.
+    pub fn transmit_frame(&mut self) -> Result<Option<Frame>> {
+        let Some(memory) = self.memory()? else { return Ok(None) };
         let end = memory.len();
-        Some(Frame::new(memory, self.header..end))
+        Ok(Some(Frame::new(memory, self.header..end)))
     }
 
     /// See [`NetworkDevice::transmit`].
@@ -196,14 +199,14 @@ impl Card {
     }
 
     /// Memory for a frame to transmit, if not all is under way; then the card will interrupt when some comes back.
-    fn memory(&mut self) -> Option<DmaBuffer> {
+    fn memory(&mut self) -> Result<Option<DmaBuffer>> {
         if self.spare.is_empty() {
-            self.collect();
+            self.collect()?;
         }
         if self.spare.is_empty() && self.device.room(TRANSMIT) == 0 {
             self.await_room(true);
             // Some may have come back just before the card saw that.
-            self.collect();
+            self.collect()?;
         }
         let memory = match self.spare.pop() {
             None if self.device.room(TRANSMIT) > 0 => self.dma.allocate(self.size, ALIGNMENT).ok(),
@@ -212,21 +215,15 @@ impl Card {
         if memory.is_some() {
             self.await_room(false);
         }
-        memory
+        Ok(memory)
     }
 
     /// Takes back what has been transmitted.
-    fn collect(&mut self) {
-        loop {
-            match self.device.take_back(TRANSMIT) {
-                Ok(Some((memory, _))) => self.spare.push(memory),
-                Ok(None) => break,
-                Err(error) => {
-                    warn!("a network card doesn't give back what it has transmitted: {error}");
-                    break;
-                }
-            }
+    fn collect(&mut self) -> Result<()> {
+        while let Some((memory, _)) = self.device.take_back(TRANSMIT)? {
+            self.spare.push(memory);
         }
+        Ok(())
     }
 
     fn await_room(&mut self, awaited: bool) {

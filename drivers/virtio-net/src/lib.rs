@@ -76,7 +76,8 @@ impl NetworkDevice for VirtioNet {
     }
 
     fn receive(&self) -> Result<Option<Frame>> {
-        self.card.lock().receive()
+        let received = self.card.lock().receive();
+        Ok(unless_broken(received))
     }
 
     fn recycle(&self, frame: Frame) {
@@ -84,7 +85,8 @@ impl NetworkDevice for VirtioNet {
     }
 
     fn transmit_frame(&self) -> Option<Frame> {
-        self.card.lock().transmit_frame()
+        let frame = self.card.lock().transmit_frame();
+        unless_broken(frame)
     }
 
     fn transmit(&self, frame: Frame) -> Result<()> {
@@ -104,4 +106,10 @@ impl NetworkDevice for VirtioNet {
     fn statistics(&self) -> Statistics {
         self.card.lock().statistics
     }
+}
+
+/// A card that has broken its protocol is of use again only once it has been reset, and that is what becomes of one whose
+/// driver panics.
+fn unless_broken<T>(result: Result<T>) -> T {
+    result.unwrap_or_else(|error| panic!("the card has to be reset: {error}"))
 }

@@ -8,8 +8,9 @@ use super::fault::Fault;
 use super::guest::Guest;
 use super::traffic::{self, Round, Trouble};
 
-/// How long a system may take to work again: some failures, each noticed after `budget=`, and the pauses between restarts.
-const RECOVERY: Duration = Duration::from_secs(6);
+/// How long a system may take to work again: some failures, each noticed after `budget=`, or after the 5 s that a disk may
+/// take, and the pauses between restarts.
+const RECOVERY: Duration = Duration::from_secs(9);
 
 /// What came of a fault.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
