@@ -161,7 +161,8 @@ impl<'a, S: System> Walk<'a, S> {
             if end < registers.stack_pointer || end == registers.stack_pointer && place == Place::Call {
                 return Err(Error::Circular(registers.stack_pointer));
             }
-            if end != registers.stack_pointer && self.system.word(end.wrapping_sub(8)).is_none() {
+            // Where the stack is used up, the frame that is being made may lie below it.
+            if place == Place::Call && self.system.word(end.wrapping_sub(8)).is_none() {
                 return Err(Error::OutsideStack(end));
             }
             let [.., link] = caller.general;
