@@ -319,9 +319,14 @@ extern "C" fn enter(_argument: usize) -> ! {
     unreachable!("a finished thread was resumed")
 }
 
-/// Frees the threads that have finished. Who does so has one at a time: others needn't wait for it to get on.
+/// Frees the threads that have finished.
 pub fn reap() {
-    while let Some(thread) = take_finished() {
+    static REAPING: Lock<()> = Lock::new(());
+    while !FINISHED.load(Ordering::Relaxed).is_null() {
+        // One at a time, so that nobody waits long. Who has taken one isn't interrupted before it is freed: what an idle
+        // processor refers to isn't looked for.
+        let _reaping = REAPING.lock();
+        let Some(thread) = take_finished() else { return };
         while thread.state() != State::Finished || thread.on_processor.load(Ordering::Acquire) {
             // Its last few instructions on another processor.
             core::hint::spin_loop();
@@ -331,13 +336,9 @@ pub fn reap() {
     }
 }
 
+/// Takes the first of the threads that have finished. One caller at a time: between two looks at the first nobody else may
+/// take it, free it and put another in its place.
 fn take_finished() -> Option<&'static Thread> {
-    static TAKING: Lock<()> = Lock::new(());
-    if FINISHED.load(Ordering::Relaxed).is_null() {
-        return None;
-    }
-    // One at a time: between two looks at the first nobody takes it, frees it and puts another in its place.
-    let _taking = TAKING.lock();
     let mut first = FINISHED.load(Ordering::Acquire);
     loop {
         // SAFETY: who is in the list lives, and is taken out here alone.
