@@ -48,6 +48,10 @@ macro_rules! kernel_functions {
         /// # Safety
         /// Every function must do what its declaration in this module says.
         pub unsafe trait Kernel {
+            /// Called before each of the others.
+            #[inline(always)]
+            fn enter() {}
+
             $(
                 $(#[$documentation])*
                 ///
@@ -66,6 +70,7 @@ macro_rules! kernel_functions {
                     $(
                         #[unsafe(no_mangle)]
                         fn $symbol($($argument: $type),*) $(-> $result)? {
+                            <$dollar implementation as $crate::kernel::Kernel>::enter();
                             // SAFETY: the caller keeps to the declaration that both sides were compiled against.
                             unsafe { <$dollar implementation as $crate::kernel::Kernel>::$name($($argument),*) }
                         }

@@ -1,7 +1,9 @@
 //! The kernel as modules see it: the functions that `abi::kernel` declares.
 
 use crate::thread::event;
-use crate::{binding, interrupt, log, machine, memory, modules, registry, resources, supervision, thread, time, trace};
+use crate::{
+    binding, interrupt, log, machine, memory, modules, processor, registry, resources, supervision, thread, time, trace,
+};
 use abi::kernel::Kernel;
 use abi::kernel::exports::*;
 use alloc::borrow::ToOwned;
@@ -13,6 +15,11 @@ abi::export_kernel!(Exports);
 
 // SAFETY: each function does what its declaration in `abi::kernel` says.
 unsafe impl Kernel for Exports {
+    #[inline(always)]
+    fn enter() {
+        processor::claim_stack();
+    }
+
     unsafe fn publications(class: Class) -> Vec<&'static Publication> {
         registry::publications(class)
     }

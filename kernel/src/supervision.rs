@@ -11,7 +11,7 @@ use crate::failure::{self, Failure};
 use crate::machine::Machine;
 use crate::processor::exceptions::Frame;
 use crate::thread::{self, event, schedule};
-use crate::{interrupt, modules, registry, time, trace};
+use crate::{interrupt, modules, processor, registry, time, trace};
 use abi::Error;
 use abi::event::Signal;
 use abi::registry::ProviderId;
@@ -64,6 +64,7 @@ pub fn caught(exception: *mut u8, publication: &'static Publication) -> Error {
     }
     let text = failure.to_string();
     failed(provider, None, failure);
+    processor::clear_unused_stack();
     thread::give_way_if_due();
     Error::Failed(text)
 }

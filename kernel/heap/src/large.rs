@@ -41,6 +41,7 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
     #[cold]
     #[inline(never)]
     pub(crate) fn allocate_run(&self, layout: Layout, owner: Owner) -> Option<NonNull<u8>> {
+        self.platform.claim_stack();
         let run = self.allocate(Layout::new::<Run>(), Owner::HEAP)?.cast::<Run>();
         let pages = layout.size().div_ceil(PAGE);
         let Some(start) = self.platform.allocate_pages(pages, layout.align().max(PAGE), owner) else {
@@ -64,6 +65,7 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
     #[cold]
     #[inline(never)]
     pub(crate) unsafe fn free_run(&self, start: NonNull<u8>) {
+        self.platform.claim_stack();
         let found = self.platform.masked(|_| {
             let mut list = self.runs.list(start).lock();
             let mut link: *mut *mut Run = &raw mut *list;

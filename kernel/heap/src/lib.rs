@@ -91,6 +91,9 @@ pub unsafe trait Platform {
 
     /// Calls `action` with the number of the processor that it runs on, while nothing else can run on that one.
     fn masked<R>(&self, action: impl FnOnce(usize) -> R) -> R;
+
+    /// Called before what takes more than a few words of the stack and may not end halfway.
+    fn claim_stack(&self) {}
 }
 
 /// What one owner holds.
@@ -236,6 +239,7 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
     #[cold]
     #[inline(never)]
     fn refill(&self, class: Class, owner: Owner) -> Option<NonNull<u8>> {
+        self.platform.claim_stack();
         let piece = self.platform.masked(|processor| {
             let mut slabs = self.shelves[class.index()].0.lock();
             let piece = self.take(&mut slabs, class, Some(owner))?;
@@ -257,6 +261,7 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
     #[cold]
     #[inline(never)]
     fn put_away(&self, class: Class, piece: NonNull<u8>) {
+        self.platform.claim_stack();
         self.platform.masked(|processor| {
             let mut slabs = self.shelves[class.index()].0.lock();
             // SAFETY: nothing else runs on this processor.

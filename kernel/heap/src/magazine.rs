@@ -29,11 +29,16 @@ impl Magazines {
     /// # Safety
     /// The page must be the caller's, for good.
     pub unsafe fn new(page: NonNull<u8>) -> NonNull<Self> {
-        let magazine =
-            |size| Magazine { count: 0, most: PIECES.min(BYTES / size), pieces: [MaybeUninit::uninit(); PIECES] };
         let magazines = page.cast::<Self>();
-        // SAFETY: the page is the caller's.
-        unsafe { magazines.write(Self(SIZES.map(magazine))) };
+        for (index, size) in SIZES.into_iter().enumerate() {
+            // In place: the stack of whoever allocates may have no page to spare.
+            // SAFETY: the page is the caller's, and has that many magazines. Their pieces may be anything.
+            unsafe {
+                let magazine = magazines.cast::<Magazine>().add(index).as_ptr();
+                (&raw mut (*magazine).count).write(0);
+                (&raw mut (*magazine).most).write(PIECES.min(BYTES / size));
+            }
+        }
         magazines
     }
 

@@ -39,11 +39,17 @@ pub unsafe fn collect(dead: ProviderId) -> Option<Collected> {
 ///
 /// To be called with no lock held.
 pub fn find_in_use(pieces: &mut [(Range<usize>, bool)]) {
+    let (Some((first, _)), Some((last, _))) = (pieces.first(), pieces.last()) else { return };
+    let span = first.start..last.end;
     with_places(|places| {
         // SAFETY: as above; nothing is allocated.
         unsafe {
             heap::each_word(places, |word| {
                 let address = word.wrapping_sub(LINEAR);
+                // That is what most words are.
+                if !span.contains(&address) {
+                    return;
+                }
                 let behind = pieces.partition_point(|(piece, _)| piece.start <= address);
                 if let Some((piece, is_in_use)) = behind.checked_sub(1).and_then(|index| pieces.get_mut(index)) {
                     *is_in_use |= piece.contains(&address);
@@ -55,6 +61,7 @@ pub fn find_in_use(pieces: &mut [(Range<usize>, bool)]) {
 
 /// Has nothing else run while `action` looks at the places where addresses may be.
 fn with_places<R>(action: impl FnOnce(&Places) -> R) -> R {
+    processor::clear_unused_stack();
     let _others = processor::pause_others();
     let mut places: Vec<Range<usize>> = image_data().into();
     places.extend(space::module_variables());

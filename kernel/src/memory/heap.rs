@@ -93,6 +93,11 @@ unsafe impl Platform for Pages {
         busy.store(false, Ordering::Relaxed);
         result
     }
+
+    #[inline(always)]
+    fn claim_stack(&self) {
+        processor::claim_stack();
+    }
 }
 
 /// Whether a processor is in the middle of something here.

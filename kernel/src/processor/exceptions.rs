@@ -2,7 +2,8 @@
 
 use super::InterruptsMasked;
 use super::local::Local;
-use crate::{failure, interrupt, supervision, thread};
+use crate::memory::layout::{STACK_SIZE, STACK_SLOT};
+use crate::{failure, interrupt, modules, supervision, thread};
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable, VBAR_EL1, Writeable};
 use core::fmt;
 use unwinder::Registers;
@@ -45,7 +46,7 @@ extern "C" fn exception_interrupt(frame: &mut Frame) {
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_synchronous(frame: &mut Frame) {
-    failure::exception(&Cause::read(), frame);
+    failure::exception(&Cause::read(frame.registers.stack_pointer), frame);
 }
 
 #[unsafe(no_mangle)]
@@ -59,6 +60,27 @@ extern "C" fn exception_stack_overflowed(frame: &mut Frame) {
     } else {
         failure::exception(&Cause::StackOverflow(FAR_EL1.get()), frame);
     }
+}
+
+/// An interrupt came where there may not be stack enough to serve it. Ends what was interrupted, if that is about to overflow
+/// the stack, and returns whether it has: a module's code, or a small function of the kernel's that it has called. Others have
+/// [made sure](super::claim_stack) of what they need.
+#[unsafe(no_mangle)]
+extern "C" fn exception_short_of_stack(frame: &mut Frame) -> bool {
+    /// With less an interrupt can't be served.
+    const LEAST: u64 = 2 << 10;
+
+    let Registers { stack_pointer, program_counter, .. } = frame.registers;
+    // A handler may use what is kept for it.
+    if thread::serves_interrupt() || thread::holds_kernel_lock() {
+        return false;
+    }
+    let is_used_up = stack_pointer % (STACK_SIZE as u64) < LEAST;
+    let ends = is_used_up || modules::containing(program_counter as usize).is_some();
+    if ends {
+        failure::exception(&Cause::StackOverflow(stack_pointer), frame);
+    }
+    ends
 }
 
 #[unsafe(no_mangle)]
@@ -79,7 +101,7 @@ pub enum Cause {
         /// FAR_EL1.
         address: u64,
     },
-    /// The stack pointer ran into the guard below the stack; FAR_EL1.
+    /// The stack reaches into the guard below it; FAR_EL1.
     StackOverflow(u64),
     /// The stack pointer, which pointed to where no stack is.
     NoStack(u64),
@@ -90,8 +112,15 @@ pub enum Cause {
 }
 
 impl Cause {
-    fn read() -> Self {
-        Self::Synchronous { syndrome: ESR_EL1.get(), address: FAR_EL1.get() }
+    fn read(stack_pointer: u64) -> Self {
+        let (syndrome, address) = (ESR_EL1.get(), FAR_EL1.get());
+        // A stack is the upper half of its slot. What reaches below it may leave the stack pointer where it was.
+        let guard = stack_pointer & !(STACK_SLOT as u64 - 1);
+        let is_data_access = matches!((syndrome >> 26) & 0x3f, 0x24 | 0x25);
+        if is_data_access && (guard..guard + STACK_SLOT as u64 / 2).contains(&address) {
+            return Self::StackOverflow(address);
+        }
+        Self::Synchronous { syndrome, address }
     }
 }
 

@@ -85,7 +85,10 @@ synchronous:
 interrupt:
     save
     mov     x19, sp
-    mov     x0, sp
+    tst     x19, #0xe000                    // less than 8 KiB are left
+    b.eq    short_of_stack
+serve:
+    mov     x0, x19
     bl      exception_interrupt
 
 // Goes on with the registers of the frame at x19, which may be others than those that were saved.
@@ -115,6 +118,17 @@ restore:
     ldr     x30, [x0, #240]
     ldp     x0, x1, [sp, #-16]
     eret
+
+// As for `synchronous`. If what was interrupted has been ended, the interrupt comes again where there is room.
+short_of_stack:
+    mrs     x0, tpidr_el1
+    ldr     x0, [x0, #{exception_stack}]
+    mov     sp, x0
+    mov     x0, x19
+    bl      exception_short_of_stack
+    mov     sp, x19
+    tbz     w0, #0, serve
+    b       restore
 
 // The stack is used up: report it from the processor's other one. x0 holds the stack pointer, sp its sum with the
 // thread's x0. Only TPIDR_EL0 is there to keep something in.

@@ -6,6 +6,7 @@ pub mod exceptions;
 mod local;
 mod mask;
 mod pause;
+mod stack;
 pub mod start;
 
 use aarch64_cpu::registers::{
@@ -17,6 +18,7 @@ use abi::running::Block;
 pub use local::{MOST, count, count_signal, identifier_of, index, initialise};
 pub use mask::{HardGuard, HardLock, InterruptsMasked, interrupts_are_masked};
 pub use pause::{pause_if_told, pause_others, paused_stack_pointer};
+pub use stack::{claim_stack, clear_unused_stack};
 
 core::arch::global_asm!(include_str!("bytes.s"));
 

@@ -525,6 +525,12 @@ pub fn sleep_until(deadline: Instant) -> Result<()> {
     }
 }
 
+/// Whether the running thread serves an interrupt.
+pub fn serves_interrupt() -> bool {
+    let block = abi::running::block();
+    block.masked.load(Ordering::Relaxed) > 0 && block.held.first().is_some_and(|first| first.get().is_null())
+}
+
 /// The running thread's number.
 pub fn current() -> u32 {
     abi::running::block().number.load(Ordering::Relaxed)
