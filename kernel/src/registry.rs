@@ -2,6 +2,8 @@
 //!
 //! A [`ProviderId`] is a place in this list, for good: the object that lives there may come, go and be replaced.
 
+mod instance;
+
 use crate::{thread, time, trace};
 use abi::event::Signal;
 use abi::handover::Handover;
@@ -12,12 +14,16 @@ use abi::sync::Lock;
 use abi::system::{DeviceState, DeviceStatus};
 use abi::{Class, Driver, Error, Provides, Result, Service};
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ptr;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
+use instance::Stage;
+
+pub use instance::{
+    abort, begin, expect, fail, has_failed, is_broken, is_expected, leave_down, publish, stop_expecting, withdraw,
+};
 
 /// How long a removal waits for those who are calling what is removed: their waits there are ended at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -76,7 +82,10 @@ struct Provider {
     root: &'static Publication,
     /// Where its interfaces are published.
     publications: Vec<(Class, &'static Publication)>,
-    /// It has failed, and another instance will take its place.
+    stage: Stage,
+    /// Code of its instance was ended in the middle of something.
+    is_broken: bool,
+    /// Another instance will take the place of the one that it has or had.
     restarting: bool,
 }
 
@@ -110,41 +119,6 @@ impl Registry {
     }
 }
 
-/// Notes which module is about to drive a provider.
-pub fn set_module(id: ProviderId, module: &str) {
-    if let Some(provider) = REGISTRY.lock().get(id) {
-        provider.module = Some(module.into());
-    }
-}
-
-/// Has nobody call a provider any more that has failed, and consumers wait for it; false if it isn't bound.
-pub fn suspend(id: ProviderId) -> bool {
-    let mut registry = REGISTRY.lock();
-    let Some(provider) = registry.get(id).filter(|provider| provider.object.is_some()) else { return false };
-    hide(provider.root);
-    provider.publications.iter().for_each(|(_, publication)| hide(publication));
-    provider.restarting = true;
-    true
-}
-
-/// Notes that a provider that is about to be unbound will be bound again.
-pub fn expect(id: ProviderId) {
-    if let Some(provider) = REGISTRY.lock().get(id) {
-        provider.restarting = true;
-    }
-}
-
-/// Has nobody wait any more for a provider that isn't bound.
-pub fn stop_expecting(id: ProviderId) {
-    let mut classes = Vec::new();
-    // One that is bound may have failed again, and will be back.
-    if let Some(provider) = REGISTRY.lock().get(id).filter(|provider| provider.object.is_none()) {
-        provider.restarting = false;
-        classes = provider.publications.iter().map(|(class, _)| *class).collect();
-    }
-    notify(&classes);
-}
-
 /// Adds a provider. A child or a service that has been there before gets its place back.
 pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState) -> ProviderId {
     let mut registry = REGISTRY.lock();
@@ -166,6 +140,8 @@ pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState
         object: None,
         root: Box::leak(Box::new(Publication::new(id, None))),
         publications: Vec::new(),
+        stage: Stage::Down,
+        is_broken: false,
         restarting: false,
     });
     id
@@ -243,81 +219,6 @@ pub fn bound_children(bus: ProviderId) -> Vec<ProviderId> {
     registry.ids().filter(|(_, provider)| provider.object.is_some() && is_child(provider)).map(|(id, _)| id).collect()
 }
 
-/// Publishes what `object` offers.
-pub fn publish(id: ProviderId, module: &str, object: Object) {
-    let object = Box::new(object);
-    let classes: Vec<Class> = object.provides().classes().to_vec();
-    let parts = |class| object.provides().interface(class).map_or([0; 2], |interface| interface.parts());
-    let parts: Vec<(Class, [usize; 2])> = classes.iter().map(|class| (*class, parts(*class))).collect();
-    let mut registry = REGISTRY.lock();
-    if let Some(provider) = registry.get(id) {
-        show(provider.root, [ptr::from_ref(&*object).addr(), 0]);
-        for (class, parts) in parts {
-            show(provider.publication(id, class), parts);
-        }
-        provider.object = Some(object);
-        provider.restarting = false;
-        provider.module = Some(module.into());
-        provider.state = DeviceState::Bound;
-    }
-    drop(registry);
-    notify(&classes);
-}
-
-/// Has calls lead to an object from now on. The first half tells whether there is one, so it goes last.
-fn show(publication: &Publication, [object, vtable]: [usize; 2]) {
-    publication.object[1].store(vtable, Ordering::Relaxed);
-    publication.hidden.store(object, Ordering::Release);
-    // The kernel's own calls, of which there is no vtable, are traced where they are made.
-    let is_found_out = vtable != 0 && trace::traces_calls();
-    publication.object[0].store(if is_found_out { 0 } else { object }, Ordering::Release);
-}
-
-/// Has calls lead nowhere from now on.
-fn hide(publication: &Publication) {
-    publication.object[0].store(0, Ordering::Relaxed);
-    publication.hidden.store(0, Ordering::Relaxed);
-}
-
-/// Takes away what a provider publishes, once nobody calls it any more: who waits there is sent away.
-///
-/// # Errors
-/// [`Error::Busy`] when somebody doesn't leave it in time; then it stays.
-pub fn withdraw(id: ProviderId) -> Result<Option<Box<Object>>> {
-    let (force, deadline) = (time::now() + thread::POLITENESS, time::now() + PATIENCE);
-    {
-        let mut registry = REGISTRY.lock();
-        let Some(provider) = registry.get(id).filter(|provider| provider.object.is_some()) else { return Ok(None) };
-        hide(provider.root);
-        provider.publications.iter().for_each(|(_, publication)| hide(publication));
-    }
-    while thread::is_called(id) {
-        thread::expel(id, time::now() > force);
-        if time::now() > deadline {
-            thread::readmit(id);
-            let mut registry = REGISTRY.lock();
-            if let Some(provider) = registry.get(id)
-                && let Some(object) = &provider.object
-            {
-                show(provider.root, [ptr::from_ref(&**object).addr(), 0]);
-                for (class, publication) in &provider.publications {
-                    if let Some(interface) = object.provides().interface(*class) {
-                        show(publication, interface.parts());
-                    }
-                }
-                return Err(Error::Busy(format!("{} is being called, and the call doesn't end", provider.name)));
-            }
-        }
-        thread::pause();
-    }
-    thread::readmit(id);
-    let object = REGISTRY.lock().get(id).and_then(|provider| provider.object.take());
-    if let Some(object) = &object {
-        notify(object.provides().classes());
-    }
-    Ok(object)
-}
-
 /// Raises `signal` whenever what is published under `class` changes.
 pub fn watch(class: Class, signal: Signal) {
     REGISTRY.lock().watchers.push((class, signal));
@@ -335,7 +236,8 @@ fn notify(classes: &[Class]) {
 /// All that publish under `class` now, or will again once their module has been started anew.
 pub fn publications(class: Class) -> Vec<&'static Publication> {
     let registry = REGISTRY.lock();
-    let there = registry.providers.iter().filter(|provider| provider.object.is_some() || provider.restarting);
+    let is_there = |provider: &&Provider| provider.stage == Stage::Up || provider.restarting;
+    let there = registry.providers.iter().filter(is_there);
     let of_class = there.flat_map(|provider| &provider.publications).filter(|(other, _)| *other == class);
     of_class.map(|(_, publication)| *publication).collect()
 }

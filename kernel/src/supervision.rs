@@ -6,7 +6,7 @@
 
 mod budgets;
 
-use crate::binding::{self, Ending};
+use crate::binding::{self, Restarted};
 use crate::failure::{self, Failure};
 use crate::machine::Machine;
 use crate::processor::exceptions::Frame;
@@ -39,7 +39,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What the supervisor has to do.
 enum Order {
     /// A provider, or a thread of it, has failed.
-    Failed { provider: ProviderId, failure: Failure, thread: Option<String>, was_bound: bool },
+    Failed { provider: ProviderId, failure: Failure, thread: Option<String>, is_first: bool },
     /// A line has interrupted that has no thread to serve it yet.
     StartInterruptThread { provider: ProviderId, line: u32 },
 }
@@ -93,8 +93,8 @@ pub fn thread_failed(owner: Option<ProviderId>, name: &str, failure: Failure) {
 
 fn failed(provider: ProviderId, thread: Option<String>, failure: Failure) {
     trace::failure(Some(provider));
-    let was_bound = !interrupt::serves_the_kernel(provider) && registry::suspend(provider);
-    order(Order::Failed { provider, failure, thread, was_bound });
+    let is_first = !interrupt::serves_the_kernel(provider) && registry::fail(provider, !failure.is_panic());
+    order(Order::Failed { provider, failure, thread, is_first });
 }
 
 /// A line has interrupted that has no thread to serve it yet.
@@ -114,9 +114,16 @@ pub fn charge(frame: &mut Frame) {
 
 /// An interrupt came upon the running thread: ends it where it is if it was told to end and doesn't.
 pub fn stop_if_told(frame: &mut Frame) {
-    if thread::is_doomed() {
+    if thread::is_doomed() && !thread::holds_kernel_lock() && is_callees(frame.registers.program_counter as usize) {
         let _ = failure::stop(frame, format_args!("it was told to end and didn't"));
     }
+}
+
+/// Whether code is that of the module that the running thread calls, if it does, and not of a closure that calls it.
+fn is_callees(address: usize) -> bool {
+    abi::running::block().innermost().is_none_or(|call| {
+        registry::module_of(call.provider).is_some_and(|module| modules::is_code_of(&module, address))
+    })
 }
 
 /// A module that has failed before.
@@ -129,8 +136,8 @@ struct History {
 /// A restart that is due at some time.
 struct Restart {
     due: Instant,
-    provider: ProviderId,
-    ending: Ending,
+    /// See [`binding::restart`].
+    down: Vec<ProviderId>,
 }
 
 struct Supervisor {
@@ -181,26 +188,28 @@ impl Supervisor {
                     log::error!("interrupt line {line} can't be served: {error}");
                 }
             }
-            Order::Failed { provider, failure, thread, was_bound } => {
+            Order::Failed { provider, failure, thread, is_first } => {
                 let name = registry::name(provider);
                 let module = registry::module_of(provider).unwrap_or_default();
                 let who =
                     thread.map_or(format!("module {module}"), |thread| format!("module {module}, thread '{thread}',"));
                 log::error!("{name}: {who} {failure}");
                 log::info!("{name}: where it {}\n{}", failure_kind(&failure), failure.backtrace());
-                if was_bound {
-                    let ending = if failure.is_panic() { Ending::Orderly } else { Ending::Abandoned };
+                if is_first {
                     let text = failure.to_string();
                     // Its record is for the next.
                     drop(failure);
-                    self.plan_restart(provider, module, ending, &text);
+                    self.plan_restart(Vec::from([provider]), &text);
                 }
             }
         }
     }
 
-    fn plan_restart(&mut self, provider: ProviderId, module: String, ending: Ending, text: &str) {
+    /// The first of what is `down` has failed, or couldn't be started again; `text` says how.
+    fn plan_restart(&mut self, down: Vec<ProviderId>, text: &str) {
         let now = time::now();
+        let Some(&provider) = down.first() else { return };
+        let module = registry::module_of(provider).unwrap_or_default();
         let index = match self.histories.iter().position(|history| history.module == module) {
             Some(index) => index,
             None => {
@@ -217,7 +226,7 @@ impl Supervisor {
             let reason =
                 format!("it failed {} times within {} s, the last time it {text}", earlier + 1, period.as_secs());
             log::error!("{}: {reason}; it stays down", registry::name(provider));
-            if let Err(error) = binding::give_up(provider, ending, &reason) {
+            if let Err(error) = binding::give_up(down, &reason) {
                 log::error!("{}: {error}", registry::name(provider));
             }
             return;
@@ -226,17 +235,21 @@ impl Supervisor {
             None => Duration::ZERO,
             Some(doublings) => FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE),
         };
-        self.restarts.push(Restart { due: now + pause, provider, ending });
+        self.restarts.push(Restart { due: now + pause, down });
     }
 
     /// Performs a restart that is due; false if there is none.
     fn restart_next(&mut self) -> bool {
         let now = time::now();
         let Some(index) = self.restarts.iter().position(|restart| restart.due <= now) else { return false };
-        let Restart { provider, ending, .. } = self.restarts.swap_remove(index);
-        let name = registry::name(provider);
-        match binding::restart(self.machine, provider, ending) {
-            Ok(()) => log::warn!("{name}: started again"),
+        let Restart { down, .. } = self.restarts.swap_remove(index);
+        let name = down.first().map_or_else(String::new, |first| registry::name(*first));
+        match binding::restart(self.machine, down) {
+            Ok(Restarted::Done) => log::warn!("{name}: started again"),
+            Ok(Restarted::Needless) => {}
+            Ok(Restarted::Refused { down, reason }) => {
+                self.plan_restart(down, &format!("couldn't be started: {reason}"))
+            }
             Err(error) => log::error!("{name}: it can't be started again: {error}"),
         }
         true

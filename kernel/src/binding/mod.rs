@@ -25,9 +25,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use devicetree::Node;
 
-pub use removal::{Ending, unload};
+use removal::undo;
+pub use removal::unload;
 pub use replacement::replace;
-pub use restart::{give_up, restart};
+pub use restart::{Restarted, give_up, restart};
 
 /// Nodes that describe what the kernel itself drives or what needs no driver.
 const KERNEL_NODES: &[&str] = &["arm,armv8-timer", "arm,armv7-timer", "simple-bus"];
@@ -174,11 +175,13 @@ fn bind(machine: &'static Machine, provider: ProviderId) -> DeviceState {
         if attempt == DeviceState::Bound {
             return attempt;
         }
-        // A module that can't be loaded leaves the node to the next; the first reason is the one that counts.
-        if state == DeviceState::Unclaimed {
+        // A module that can't be loaded leaves the node to the next. What counts is what one says that can, or else the first
+        // reason.
+        let is_loaded = modules::is_loaded(name);
+        if is_loaded || state == DeviceState::Unclaimed {
             (state, module) = (attempt, Some(name));
         }
-        if modules::is_loaded(name) {
+        if is_loaded {
             break;
         }
     }
@@ -196,7 +199,7 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
         Err(Error::Deferred(what)) => return DeviceState::Deferred(what),
         Err(error) => return DeviceState::Failed(error.to_string()),
     }
-    let loaded = match modules::get(machine, name, &[]) {
+    let loaded = match modules::get(machine, name) {
         Ok(loaded) => loaded,
         Err(refused) => return DeviceState::Failed(refused.to_string()),
     };
@@ -214,8 +217,7 @@ fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str,
             DeviceState::Bound
         }
         Err(error) => {
-            thread::stop_all(provider);
-            resources::release_all(provider);
+            undo(provider);
             match error {
                 Error::Absent => DeviceState::Empty,
                 Error::Deferred(what) => DeviceState::Deferred(what),
@@ -237,7 +239,7 @@ fn probe(
         return Err(Error::Invalid("it claims a device, and is no driver".to_owned()));
     };
     log::debug!("{}: probing for {compatible}", registry::name(provider));
-    registry::set_module(provider, loaded.name());
+    registry::begin(provider, loaded.name());
     let property = |(name, value): (&str, &[u8])| Property { name: name.to_owned(), value: value.to_vec() };
     let properties = node.properties().map(property).collect();
     let node = abi::Node::new(registry::name(provider), compatible.to_owned(), properties);
@@ -266,7 +268,7 @@ fn bound(machine: &Machine, provider: ProviderId, node: Node<'_>) {
 
 /// Starts a service. When that fails, only the first `before` modules stay loaded.
 fn start_service(machine: &'static Machine, name: &str, before: usize) -> Result<()> {
-    let loaded = modules::get(machine, name, &[]).map_err(|refused| Error::Invalid(refused.to_string()))?;
+    let loaded = modules::get(machine, name).map_err(|refused| Error::Invalid(refused.to_string()))?;
     if !matches!(loaded.entry(), Entry::Service(_)) {
         return Err(Error::Invalid(format!("module {name} is listed as a service, and is none")));
     }
@@ -277,8 +279,7 @@ fn start_service(machine: &'static Machine, name: &str, before: usize) -> Result
             Ok(())
         }
         Err(error) => {
-            thread::stop_all(provider);
-            resources::release_all(provider);
+            undo(provider);
             drop(loaded);
             modules::unload_latest(before);
             resources::collect_garbage(provider);
@@ -292,7 +293,7 @@ fn start_instance(loaded: &Loaded, provider: ProviderId, handover: Option<Handov
     let Entry::Service(start) = loaded.entry() else {
         return Err(Error::Invalid("it is no service".to_owned()));
     };
-    registry::set_module(provider, loaded.name());
+    registry::begin(provider, loaded.name());
     let mut resources = Resources::new(provider, handover);
     registry::enter(provider, || start(&mut resources))?.map(Object::Service)
 }
@@ -308,7 +309,11 @@ pub fn load(name: &str, parameters: &[Assignment]) -> Result<()> {
             return Err(Error::Busy(format!("module {name} is loaded already")));
         }
         let before = modules::count();
-        let loaded = modules::get(machine, name, parameters).map_err(|refused| Error::Invalid(refused.to_string()))?;
+        modules::set_parameters(name, parameters);
+        let loaded = modules::get(machine, name).map_err(|refused| {
+            modules::set_parameters(name, &[]);
+            Error::Invalid(refused.to_string())
+        })?;
         if matches!(loaded.entry(), Entry::Service(_)) {
             return start_service(machine, name, before);
         }

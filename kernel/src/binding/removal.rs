@@ -9,6 +9,7 @@ use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// One step of a removal.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,7 +32,14 @@ pub fn unload(name: &str, dependents: Dependents) -> Result<()> {
         let mut plan = Vec::new();
         plan_module(name, &mut plan);
         check(name, &plan, dependents)?;
-        plan.into_iter().try_for_each(|step| perform(step, Ending::Orderly))
+        plan.into_iter().try_for_each(|step| {
+            perform(&step)?;
+            match step {
+                Step::Unbind(provider) => registry::stop_expecting(provider),
+                Step::Unload(name) => modules::set_parameters(&name, &[]),
+            }
+            Ok(())
+        })
     })?;
     let_watchers_run();
     Ok(())
@@ -97,62 +105,62 @@ fn check(name: &str, plan: &[Step], dependents: Dependents) -> Result<()> {
     Ok(())
 }
 
-/// How an object ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It is dropped.
-    Orderly,
-    /// It is left as it is, since its code was ended in the middle of something; what the kernel knows of is taken back.
-    Abandoned,
-}
-
 /// Takes one step.
-pub fn perform(step: Step, ending: Ending) -> Result<()> {
+pub fn perform(step: &Step) -> Result<()> {
     match step {
         Step::Unbind(provider) => {
-            let module = registry::module_of(provider);
-            end(provider, ending)?;
-            registry::set_state(provider, module.as_deref(), DeviceState::Released);
+            let module = registry::module_of(*provider);
+            end(*provider)?;
+            registry::set_state(*provider, module.as_deref(), DeviceState::Released);
         }
         Step::Unload(name) => {
-            thread::stop_module(&name);
-            modules::unload(&name);
+            thread::stop_module(name);
+            modules::unload(name);
             // Only now are the module's variables gone.
-            registry::last_of_module(&name).into_iter().for_each(resources::collect_garbage);
+            registry::last_of_module(name).into_iter().for_each(resources::collect_garbage);
         }
     }
     Ok(())
 }
 
-/// Ends what runs behind a provider and takes back all that it holds.
+/// How long a failed instance's threads and callers have to leave it: what they do there is lost in any case.
+const PATIENCE_WITH_FAILED: Duration = Duration::from_millis(20);
+
+/// Ends what runs behind a provider and takes back all that it holds. An object that was not ended in the middle of something
+/// is dropped; the other is left as it is.
 ///
 /// # Errors
-/// [`Error::Busy`] when a call of it doesn't end; then it goes on.
-pub fn end(provider: ProviderId, ending: Ending) -> Result<()> {
+/// [`Error::Busy`] when a call of it doesn't end; then it goes on, unless it has failed.
+pub fn end(provider: ProviderId) -> Result<()> {
+    let patience = if registry::has_failed(provider) { PATIENCE_WITH_FAILED } else { thread::POLITENESS };
     // First nobody gets in any more, then those inside leave, then the object ends.
     interrupt::deactivate(provider);
-    let object = match registry::withdraw(provider) {
+    let object = match registry::withdraw(provider, patience) {
         Ok(object) => object,
         Err(error) => {
-            interrupt::activate(provider)?;
+            if !registry::has_failed(provider) {
+                interrupt::activate(provider)?;
+            }
             return Err(error);
         }
     };
-    thread::stop_all(provider);
-    match ending {
-        Ending::Orderly => {
-            if let Err(error) = registry::enter(provider, || drop(object)) {
-                log::error!("{}: while it was removed, {error}", registry::name(provider));
-            }
+    thread::stop_all(provider, patience);
+    if registry::is_broken(provider) {
+        if let Some(object) = object {
+            object.abandon();
         }
-        Ending::Abandoned => {
-            if let Some(object) = object {
-                object.abandon();
-            }
-        }
+    } else if let Err(error) = registry::enter(provider, || drop(object)) {
+        log::error!("{}: while it was removed, {error}", registry::name(provider));
     }
     // Once more: the object's end may have started some.
-    thread::stop_all(provider);
+    thread::stop_all(provider, patience);
     resources::release_all(provider);
     Ok(())
+}
+
+/// Takes back what a provider's module holds that was to start there and didn't.
+pub fn undo(provider: ProviderId) {
+    registry::abort(provider);
+    thread::stop_all(provider, thread::POLITENESS);
+    resources::release_all(provider);
 }

@@ -1,6 +1,6 @@
 //! Putting a newer module in place of a running one.
 
-use super::removal::{Ending, Step, end, plan_module};
+use super::removal::{Step, end, plan_module, undo};
 use super::{exclusively, let_watchers_run, probe, start_instance};
 use crate::machine::{self, Machine};
 use crate::modules::{self, Loaded};
@@ -28,6 +28,8 @@ pub fn replace(name: &str, parameters: &[Assignment]) -> Result<()> {
         let replaced = Replacement::plan(machine, &new).and_then(|replacement| replacement.perform());
         match replaced {
             Ok((old, time)) => {
+                modules::set_parameters(old.name(), &[]);
+                modules::set_parameters(name, parameters);
                 modules::unload_instance(&old);
                 drop(old);
                 log::info!("{name}: replaced, with {} us without service", time.as_micros());
@@ -101,7 +103,7 @@ impl Replacement {
         let handover = registry::call(root, Object::hand_over)?;
         let start = time::now();
         registry::expect(provider);
-        let ended = end(provider, Ending::Orderly);
+        let ended = end(provider);
         let former = if Arc::ptr_eq(next, &self.new) { &self.old } else { &self.new };
         let result = ended.and_then(|()| {
             let refusal = match self.start(provider, next, handover.clone()) {
@@ -141,8 +143,7 @@ impl Replacement {
                 interrupt::activate(provider)
             }
             Err(error) => {
-                thread::stop_all(provider);
-                resources::release_all(provider);
+                undo(provider);
                 Err(error)
             }
         }

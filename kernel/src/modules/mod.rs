@@ -77,6 +77,27 @@ pub const DEEPEST: usize = 12;
 /// All that are loaded, in the order of loading.
 static LOADED: Lock<Vec<Arc<Loaded>>> = Lock::new(Vec::new());
 
+/// The parameters that modules were loaded with, by name, for when they are loaded again without being told.
+static PARAMETERS: Lock<Vec<(String, Vec<Assignment>)>> = Lock::new(Vec::new());
+
+/// Notes with which parameters to load a module from now on.
+pub fn set_parameters(name: &str, parameters: &[Assignment]) {
+    let mut all = PARAMETERS.lock();
+    all.retain(|(other, _)| other != name);
+    if !parameters.is_empty() {
+        all.push((name.to_owned(), parameters.to_vec()));
+    }
+}
+
+fn parameters_of(name: &str) -> Vec<Assignment> {
+    PARAMETERS
+        .lock()
+        .iter()
+        .find(|(other, _)| other == name)
+        .map(|(_, parameters)| parameters.clone())
+        .unwrap_or_default()
+}
+
 fn path(name: &str) -> String {
     format!("modules/{name}.o")
 }
@@ -90,16 +111,17 @@ pub fn is_loaded(name: &str) -> bool {
     find(name).is_some()
 }
 
-/// The module of that name, loaded now if it isn't yet: with these parameters, and behind all that it depends on.
+/// The module of that name, loaded now if it isn't yet: with the parameters that were set for it, and behind all that it
+/// depends on.
 ///
 /// # Errors
 /// When there is none, or it is refused.
-pub fn get(machine: &Machine, name: &str, parameters: &[Assignment]) -> Result<Arc<Loaded>, Refused> {
+pub fn get(machine: &Machine, name: &str) -> Result<Arc<Loaded>, Refused> {
     if let Some(loaded) = find(name) {
         return Ok(loaded);
     }
     let before = count();
-    let result = load(machine, name, parameters, &mut Vec::new());
+    let result = load(machine, name, &parameters_of(name), &mut Vec::new());
     if result.is_err() {
         unload_latest(before);
     }
@@ -180,7 +202,7 @@ fn require(machine: &Machine, name: &str, chain: &mut Vec<String>) -> Result<Arc
     if chain.len() == DEEPEST {
         return Err(Reason::TooDeep);
     }
-    load(machine, name, &[], chain).map_err(Reason::Dependency)
+    load(machine, name, &parameters_of(name), chain).map_err(Reason::Dependency)
 }
 
 /// The module that exports a symbol.
@@ -250,8 +272,7 @@ pub fn is_code_of(name: &str, address: usize) -> bool {
         module.text.contains(&address) || module.needs.iter().any(|need| contains(need, address))
     }
     // While one takes another's place there may be two of a name.
-    let modules: Vec<_> = LOADED.lock().iter().filter(|module| module.name == name).cloned().collect();
-    modules.iter().any(|module| contains(module, address))
+    LOADED.lock().iter().filter(|module| module.name == name).any(|module| contains(module, address))
 }
 
 /// Bytes that all loaded modules are mapped in.

@@ -572,9 +572,16 @@ pub fn expel(provider: ProviderId, by_force: bool) {
     }
 }
 
-/// Whether the running thread has to be ended where it is.
+/// Whether the running thread has to be ended where it is. Not while it calls somebody else, who would be blamed for it.
 pub fn is_doomed() -> bool {
-    running().is_some_and(|thread| thread.doomed.load(Ordering::Relaxed) && thread.is_stopping())
+    let is_doomed_here = |thread: &Thread| match thread.block.innermost() {
+        None => thread.stopping.load(Ordering::Acquire),
+        Some(call) => {
+            let is_stopping = thread.stopping.load(Ordering::Acquire) && thread.owner == Some(call.provider);
+            is_stopping || thread.leaving.load(Ordering::Acquire) == call.provider.raw()
+        }
+    };
+    running().is_some_and(|thread| thread.doomed.load(Ordering::Relaxed) && is_doomed_here(thread))
 }
 
 /// Lets the threads that [`expel`] sent away call the provider again.
@@ -588,17 +595,19 @@ pub fn readmit(provider: ProviderId) {
 
 /// Tells all threads that run on behalf of `owner` to end, and waits until they have, or for some seconds: what they run
 /// stays in memory as long as they do.
-pub fn stop_all(owner: ProviderId) {
-    stop_where(|thread| thread.owner == Some(owner));
+///
+/// They have `patience` before they are ended by force.
+pub fn stop_all(owner: ProviderId, patience: Duration) {
+    stop_where(patience, |thread| thread.owner == Some(owner));
 }
 
 /// Tells all threads that run a module's code to end, whoever started them, and waits as [`stop_all`] does.
 pub fn stop_module(name: &str) {
-    stop_where(|thread| thread.module.as_ref().is_some_and(|module| module.name() == name));
+    stop_where(POLITENESS, |thread| thread.module.as_ref().is_some_and(|module| module.name() == name));
 }
 
-fn stop_where(is_meant: impl Fn(&Thread) -> bool) {
-    let (force, deadline) = (time::now() + POLITENESS, time::now() + PATIENCE);
+fn stop_where(patience: Duration, is_meant: impl Fn(&Thread) -> bool) {
+    let (force, deadline) = (time::now() + patience, time::now() + PATIENCE);
     loop {
         let running = schedule::running();
         let threads = THREADS.lock();
