@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,9 +21,9 @@ const HURTS: usize = 20;
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
-/// How long the stream may stand still: a peer whose segments were lost again and again waits for a minute before it repeats
-/// one.
-const STANDSTILL: Duration = Duration::from_secs(150);
+/// How long the stream may stand still: a segment that was lost with the card's buffers is repeated after a second, and if that
+/// is lost, too, after twice as long.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// The archive, with `test-faults` in place of the clock's driver.
 fn archive() -> Initramfs {
@@ -38,21 +38,41 @@ fn setup(processors: &str, arguments: &str) -> Setup {
     setup.boot_arguments(&format!("log=off {arguments}"))
 }
 
-/// Sends to the echo port, and compares what comes back, until `is_over`; returns how many bytes that were.
-fn stream(port: u16, is_over: &AtomicBool) -> usize {
-    let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
-    connection.set_read_timeout(Some(STANDSTILL)).expect("a timeout");
-    connection.set_write_timeout(Some(STANDSTILL)).expect("a timeout");
-    let mut random = fastrand::Rng::with_seed(1);
-    let (mut sent, mut received, mut total) = ([0; 2000], [0; 2000], 0);
-    while !is_over.load(Ordering::Relaxed) {
-        random.fill(&mut sent);
-        connection.write_all(&sent).expect("data can be sent");
-        connection.read_exact(&mut received).expect("data comes back");
-        assert!(sent == received, "other bytes came back after the first {total}");
-        total += sent.len();
+/// A stream to the echo port and back.
+#[derive(Default)]
+struct Stream {
+    /// How many bytes have come back.
+    echoed: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Stream {
+    /// Sends, and compares what comes back, until it is over.
+    fn run(&self, port: u16) {
+        let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+        connection.set_read_timeout(Some(STANDSTILL)).expect("a timeout");
+        connection.set_write_timeout(Some(STANDSTILL)).expect("a timeout");
+        let mut random = fastrand::Rng::with_seed(1);
+        let (mut sent, mut received) = ([0; 2000], [0; 2000]);
+        while !self.is_over.load(Ordering::Relaxed) {
+            random.fill(&mut sent);
+            connection.write_all(&sent).expect("data can be sent");
+            connection.read_exact(&mut received).expect("data comes back");
+            let before = self.echoed.fetch_add(sent.len(), Ordering::Relaxed);
+            assert!(sent == received, "other bytes came back after the first {before}");
+        }
     }
-    total
+
+    /// Waits until more has come back, which was sent after this was called.
+    fn wait_for_more(&self, machine: &Machine) {
+        let (before, deadline) = (self.echoed.load(Ordering::Relaxed), Instant::now() + STANDSTILL);
+        while self.echoed.load(Ordering::Relaxed) < before + 2 * 2000 {
+            if Instant::now() > deadline {
+                machine.fail(&format!("the stream stands still after {before} bytes"));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 /// The numbers in a line of `test-caller`, such as `free +8192, heap -96`, by name.
@@ -116,31 +136,37 @@ impl Disk {
     }
 }
 
+/// What `ip` prints, but for how many packets there were.
+fn without_counts(shown: &str) -> Vec<&str> {
+    shown.lines().filter(|line| !line.contains(" packets")).collect()
+}
+
 /// Runs `action` on a machine that streams and reads meanwhile, and neither of them wrong.
-fn under_load(setup: Setup, action: impl FnOnce(&mut Machine)) {
+fn under_load(setup: Setup, action: impl FnOnce(&mut Machine, &Stream)) {
     let disk = Disk::new();
     let mut machine = disk.add(setup).reachable_network_card().debuggable().boot();
     let interface = machine.wait_for_network();
     Disk::begin_to_read(&mut machine);
-    let (port, is_over) = (machine.ports()[0], AtomicBool::new(false));
-    let streamed = thread::scope(|scope| {
-        let streaming = scope.spawn(|| stream(port, &is_over));
-        let outcome = catch_unwind(AssertUnwindSafe(|| action(&mut machine)));
-        is_over.store(true, Ordering::Relaxed);
+    let (port, stream) = (machine.ports()[0], Stream::default());
+    thread::scope(|scope| {
+        let streaming = scope.spawn(|| stream.run(port));
+        let outcome = catch_unwind(AssertUnwindSafe(|| action(&mut machine, &stream)));
+        stream.is_over.store(true, Ordering::Relaxed);
         outcome.unwrap_or_else(|panic| resume_unwind(panic));
-        streaming.join().expect("the stream was right")
+        streaming.join().expect("the stream was right");
     });
+    let streamed = stream.echoed.into_inner();
     assert!(streamed > 100_000, "only {streamed} bytes were streamed");
     disk.expect_read(&mut machine);
     // Address, routes and all.
-    assert_eq!(machine.command("ip"), interface);
+    assert_eq!(without_counts(&machine.command("ip")), without_counts(&interface));
 }
 
-/// Has the driver misbehave in all ways, a hundred times each, with a stream and a read beside it.
-fn misbehaves(processors: &str) {
-    let setup = setup(processors, "restart.period=0 budget.block-device=50 budget.interrupt=50");
-    under_load(setup, |machine| {
-        assert_eq!(machine.command(&format!("insmod test-caller rounds={ROUNDS}")), "");
+/// Has the driver misbehave in all ways, so many times each, with a stream and a read beside it.
+fn misbehaves(processors: &str, except: &str) {
+    let setup = setup(processors, "restart.period=0 budget=20 budget.block-device=50 budget.interrupt=20");
+    under_load(setup, |machine, _| {
+        assert_eq!(machine.command(&format!("insmod test-caller rounds={ROUNDS} except={except}")), "");
         let results = wait_for_the_end(machine);
         let (all, each) = results.split_last().expect("they are there");
         assert!(each.len() > 35, "{each:?}");
@@ -149,8 +175,9 @@ fn misbehaves(processors: &str) {
             assert!(result.contains(&contained), "{result}");
         }
         for (name, change) in changes(all) {
-            // The log comes and goes, and so does what processors keep for the next allocation.
-            let most = if ["free", "heap", "DMA"].contains(&name) { 512 << 10 } else { 0 };
+            // The log comes and goes, and so does what processors keep for the next allocation. Some of what was left behind
+            // seems to be in use. A page lost with each failure would be seven times as much.
+            let most = if ["free", "heap", "DMA"].contains(&name) { 2 << 20 } else { 0 };
             assert!(change.abs() <= most, "{name}: {all}\n{}", each.join("\n"));
         }
     });
@@ -198,7 +225,6 @@ fn hurt(machine: &mut Machine, debugger: &mut Debugger, module: &str, offset: u6
 }
 
 #[test]
-#[ignore = "takes many minutes, and has not been seen to pass from beginning to end yet"]
 fn the_drivers_that_carry_the_load_fail_again_and_again() {
     let places = [
         ("virtio-net", "NetworkDevice7receive"),
@@ -209,26 +235,33 @@ fn the_drivers_that_carry_the_load_fail_again_and_again() {
     let places = places.map(|(module, name)| (module, function(module, name)));
     under_load(
         setup("2", "restart.period=0 budget.interrupt=50 budget.block-device=50 budget.network-device=50"),
-        |machine| {
+        |machine, stream| {
             let mut debugger = Debugger::connect(machine.ports()[1]).expect("QEMU lets a debugger in");
             for round in 0..2 * HURTS {
                 let (module, offset) = places[round % places.len()];
                 hurt(machine, &mut debugger, module, offset, BAD_INSTRUCTIONS[round % BAD_INSTRUCTIONS.len()]);
+                stream.wait_for_more(machine);
             }
         },
     );
 }
 
 #[test]
-#[ignore = "takes many minutes, and has not been seen to pass from beginning to end yet"]
 fn a_driver_that_misbehaves_in_every_way_a_hundred_times() {
-    misbehaves("2");
+    misbehaves("2", "");
 }
 
 #[test]
-#[ignore = "takes many minutes, and has not been seen to pass from beginning to end yet"]
 fn a_driver_that_misbehaves_on_the_only_processor() {
-    misbehaves("1");
+    // QEMU checks the alignment of accesses to devices only where processors run in parallel.
+    misbehaves("1", "misaligned");
+}
+
+/// What `lsdev` says of the device that `test-faults` drives.
+fn clock_state(machine: &mut Machine) -> String {
+    let rows = machine.table("lsdev");
+    let row = rows.into_iter().find(|row| row[0].starts_with("/pl031")).expect("it is listed");
+    row[3].clone()
 }
 
 #[test]
@@ -236,13 +269,61 @@ fn a_driver_that_fails_too_often_stays_down_until_it_is_loaded() {
     let mut machine = setup("2", "restart.limit=3 restart.period=1000").boot();
     assert_eq!(machine.command("insmod test-caller fault=panic"), "");
     machine.command_until("dmesg --module test-caller", |log| log.contains("ended early"));
-    let rows = machine.table("lsdev");
-    let row = rows.iter().find(|row| row[0].starts_with("/pl031")).expect("it is listed");
-    machine.expect(&row[3], "failed: it failed 4 times within 1000 s, the last time it panicked: it was told to");
+    let state = clock_state(&mut machine);
+    machine.expect(&state, "failed: it failed 4 times within 1000 s, the last time it panicked: it was told to");
     let log = machine.command("dmesg");
     assert_eq!(log.matches("started again").count(), 3, "{log}");
     machine.expect(&log, "; it stays down");
     assert!(machine.table("lsmod").iter().all(|row| row[0] != "test-faults"));
     assert_eq!(machine.command("insmod test-faults"), "");
+    assert_eq!(machine.table("lsblk").len(), 1);
+}
+
+#[test]
+fn a_driver_that_cannot_be_started_again_is_tried_again() {
+    let mut machine = setup("2", "restart.limit=4 restart.period=1000").boot();
+    assert_eq!(machine.command("insmod test-caller warm_up=0 rounds=1 fault=reluctant"), "");
+    // The call that waits for it has seen nothing of that.
+    machine.command_until("dmesg --module test-caller", |log| log.contains("reluctant: 1 contained"));
+    let log = machine.command("dmesg");
+    let refusal = "/pl031@9010000: module test-faults: the device misbehaved: it is reluctant";
+    assert_eq!(log.matches(refusal).count(), 3, "{log}");
+    assert_eq!(machine.table("lsblk").len(), 1);
+
+    let mut machine = setup("2", "restart.limit=3 restart.period=1000").boot();
+    assert_eq!(machine.command("insmod test-caller warm_up=0 rounds=1 fault=reluctant"), "");
+    machine.command_until("dmesg --module test-caller", |log| log.contains("ended early"));
+    let state = clock_state(&mut machine);
+    machine.expect(&state, "failed: it failed 4 times within 1000 s, the last time it couldn't be started: ");
+}
+
+#[test]
+fn a_driver_keeps_its_parameters_when_it_is_started_again() {
+    let mut machine = setup("2", "").boot();
+    assert_eq!(machine.command("rmmod test-faults"), "");
+    assert_eq!(machine.command("insmod test-faults blocks=4"), "");
+    assert_eq!(machine.row("lsblk", "vda")[1], "2K");
+    assert_eq!(machine.command("insmod test-caller warm_up=0 rounds=1 fault=null"), "");
+    machine.command_until("dmesg --module test-caller", |log| log.contains("null: 1 contained"));
+    assert_eq!(machine.row("lsblk", "vda")[1], "2K");
+    // Those of one insmod are not the next one's.
+    assert_eq!(machine.command("rmmod test-faults"), "");
+    assert_eq!(machine.command("insmod test-faults"), "");
+    assert_eq!(machine.row("lsblk", "vda")[1], "512B");
+}
+
+#[test]
+fn a_failed_driver_that_somebody_does_not_leave_stays_withdrawn() {
+    let mut machine = setup("2", "budget.block-device=1000000").boot();
+    assert_eq!(machine.command("insmod test-caller warm_up=0 rounds=1 fault=thread-panic clings=yes"), "");
+    machine.command_until("dmesg --module test-caller", |log| log.contains("ended early: "));
+    let state = clock_state(&mut machine);
+    machine.expect(&state, "failed: it has failed and can't be ended: ");
+    machine.expect(&state, "is being called, and the call doesn't end");
+    assert!(machine.table("lsblk").is_empty());
+    // Once that call has ended, it can be had again.
+    for command in ["rmmod test-caller", "rmmod test-faults", "insmod test-faults"] {
+        assert_eq!(machine.command(command), "");
+    }
     assert_eq!(machine.table("lsblk").len(), 1);
 }

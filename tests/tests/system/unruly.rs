@@ -79,6 +79,18 @@ fn a_call_that_waits_until_its_module_is_removed() {
 }
 
 #[test]
+fn a_service_that_fails_before_it_is_there() {
+    let archive = Initramfs::shipped().with_module("test-unruly", test_module("test-unruly"));
+    let mut machine = plain().initramfs(&archive).boot_arguments("log=off restart.limit=2").boot();
+    assert_eq!(machine.command("insmod test-unruly mode=early"), "");
+    let log = machine.command_until("dmesg", |log| log.contains("test-unruly: it failed 3 times"));
+    assert_eq!(log.matches("thread 'test-unruly', panicked: it couldn't wait").count(), 3, "{log}");
+    assert_eq!(log.matches("test-unruly: started again").count(), 2, "{log}");
+    assert!(machine.table("lsmod").iter().all(|row| row[0] != "test-unruly"));
+    assert_eq!(machine.command("insmod test-unruly"), "");
+}
+
+#[test]
 fn a_long_chain_of_dependencies() {
     let library = test_module("test-library");
     let text = String::from_utf8_lossy(&library).into_owned();

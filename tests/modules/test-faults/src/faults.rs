@@ -107,7 +107,9 @@ fn again() {
 #[inline(never)]
 fn overflow(depth: u64) -> u64 {
     let dropped = black_box(vec![depth]);
-    overflow(depth + 1) + dropped.iter().sum::<u64>()
+    // Some hundred calls are enough.
+    let room = black_box([depth; 20]);
+    overflow(depth + 1) + dropped.iter().chain(&room).sum::<u64>()
 }
 
 fn endless() {
@@ -159,6 +161,6 @@ fn memory() {
 
 fn hoard() {
     loop {
-        KEPT.lock().push(Vec::with_capacity(100_000));
+        KEPT.lock().push(Vec::with_capacity(1 << 16));
     }
 }

@@ -10,7 +10,15 @@ use abi::thread;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use faults::Fault;
 
-abi::driver!(TestFaults: BlockDevice, compatible = ["arm,pl031"], summary = "Misbehaves in the way that it is asked to");
+abi::driver!(
+    TestFaults: BlockDevice,
+    compatible = ["arm,pl031"],
+    summary = "Misbehaves in the way that it is asked to",
+    parameters = {
+        /// How many blocks it has; only the first can be used
+        blocks: u64 = 1,
+    },
+);
 
 abi::registers! {
     Layout {
@@ -24,8 +32,12 @@ abi::registers! {
     }
 }
 
-/// The one block.
+/// A block.
 const BLOCK: usize = 512;
+
+/// How often it can't be started again after it was asked to be reluctant. As long as that goes on, the register for the time
+/// to wait for, which no restart changes, says how often still.
+const REFUSALS: u32 = 3;
 
 struct TestFaults {
     registers: Registers<Layout>,
@@ -50,6 +62,10 @@ impl Driver for TestFaults {
         // Nothing of what the one before has asked of the device must come now.
         registers.interrupt_mask.set(0);
         registers.interrupt_clear.set(1);
+        if let refusals @ 1..=REFUSALS = registers.match_with.get() {
+            registers.match_with.set(refusals - 1);
+            return Err(Error::Device("it is reluctant".to_owned()));
+        }
         let dma = resources.dma();
         let held = Held { _interrupt: resources.interrupt(0)?, _memory: dma.allocate(8192, 4096)? };
         Ok(Self {
@@ -87,7 +103,7 @@ impl Drop for TestFaults {
 
 impl BlockDevice for TestFaults {
     fn geometry(&self) -> Geometry {
-        Geometry { block_size: BLOCK, blocks: 1, read_only: false }
+        Geometry { block_size: BLOCK, blocks: parameters::blocks(), read_only: false }
     }
 
     fn read(&self, first: u64, buffer: &mut [u8]) -> Result<()> {
@@ -133,6 +149,10 @@ impl TestFaults {
                 (0..100).for_each(|_| core::mem::forget(Box::new([2u8; 100])));
                 thread::spawn("test-faults", || while abi::time::sleep(Duration::from_secs(1)).is_ok() {})?;
                 panic!("it leaves everything behind");
+            }
+            "reluctant" => {
+                self.registers.match_with.set(REFUSALS);
+                panic!("it will be reluctant");
             }
             "drop" => {
                 self.is_stubborn.store(true, Ordering::Relaxed);

@@ -4,7 +4,8 @@
 #![forbid(unsafe_code)]
 
 use abi::prelude::*;
-use abi::{registry, thread, time};
+use abi::thread::{self, Priority};
+use abi::{registry, time};
 use sha2::{Digest, Sha256};
 
 abi::service!(
@@ -22,7 +23,8 @@ impl Service for TestReader {
     fn start(_resources: &mut Resources) -> Result<Self> {
         let size = |device: &Handle<dyn BlockDevice>| device.call(|device| device.geometry().size()).unwrap_or(0);
         let device = registry::all().into_iter().max_by_key(size).ok_or(Error::Absent)?;
-        thread::spawn("test-reader", move || {
+        // It takes the time that others leave, and all of that.
+        thread::spawn_with_priority("test-reader", Priority::Low, move || {
             let mut first = None;
             for round in 0..parameters::rounds() {
                 match read(device) {

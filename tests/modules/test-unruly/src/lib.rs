@@ -9,7 +9,8 @@ abi::service!(
     TestUnruly: Clock,
     summary = "Does what it is told to, and shouldn't",
     parameters = {
-        /// `load` or `unload` in `start`, `panic` before that, `stay` in a call, `leak` events and fail
+        /// `load` or `unload` in `start`, `panic` before that, or on another thread `early`, `stay` in a call, `leak` events and
+        /// fail
         mode: String = "none",
     },
 );
@@ -44,6 +45,10 @@ impl Service for TestUnruly {
                     let _ = clock.call(|clock| clock.now());
                 }
             })?,
+            "early" => {
+                abi::thread::spawn("test-unruly", || panic!("it couldn't wait"))?;
+                abi::time::sleep(Duration::from_millis(50))?;
+            }
             "leak" => {
                 for _ in 0..100 {
                     core::mem::forget(Event::new()?);
