@@ -4,7 +4,7 @@
 
 mod instance;
 
-use crate::{thread, time, trace};
+use crate::{processor, thread, time, trace};
 use abi::event::Signal;
 use abi::handover::Handover;
 use abi::interrupt::Served;
@@ -332,7 +332,7 @@ pub fn enter<R>(id: ProviderId, action: impl FnOnce() -> R) -> Result<R> {
     let root = root(id).ok_or(Error::Gone)?;
     let _traced = trace::call(id);
     let result = abi::enter(root, action);
-    thread::wipe_stack();
+    processor::clear_unused_stack();
     result
 }
 

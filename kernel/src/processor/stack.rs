@@ -3,7 +3,6 @@
 //! A module may use up its stack anywhere. The last 8 KiB are for interrupts: one that finds less ends a module's code there
 //! (`exceptions.s`). What a module calls in the kernel asks for some more before it begins, since it can't be ended halfway.
 
-use super::InterruptsMasked;
 use crate::memory::layout::{STACK_SIZE, STACK_SLOT, STACKS};
 use crate::thread;
 use core::ptr;
@@ -36,23 +35,14 @@ fn stack_of(stack_pointer: usize) -> usize {
 
 /// Clears what functions that have returned, or were unwound, have left on a thread's stack. What is called next leaves places
 /// in its frames as they are, and who looks for what is in use there would take that for addresses.
+#[inline(never)]
 pub fn clear_unused_stack() {
     let stack_pointer = stack_pointer();
     if STACKS.contains(&stack_pointer) {
-        // An interrupt would use it.
-        let _masked = InterruptsMasked::new();
-        // SAFETY: below its stack pointer nothing of the stack is in use, and nothing is called here. Both ends are multiples
-        // of 16.
-        unsafe {
-            core::arch::asm!(
-                "2: cmp sp, {place}",
-                "b.ls 3f",
-                "stp xzr, xzr, [{place}], #16",
-                "b 2b",
-                "3:",
-                place = inout(reg) stack_of(stack_pointer) => _,
-            );
-        }
+        let start = stack_of(stack_pointer);
+        // SAFETY: below its stack pointer nothing of the stack is in use, and what fills memory needs none. What an interrupt
+        // leaves there meanwhile is over when this goes on.
+        unsafe { ptr::with_exposed_provenance_mut::<u8>(start).write_bytes(0, stack_pointer - start) };
     }
 }
 

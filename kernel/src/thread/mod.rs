@@ -671,25 +671,6 @@ pub fn suspended_stacks() -> Vec<Range<usize>> {
     THREADS.lock().iter().filter(counts).map(stack).collect()
 }
 
-/// Wipes what the running thread has left on its stack, so that nothing there seems to refer to what a module has allocated.
-#[inline(never)]
-pub fn wipe_stack() {
-    let Some(stack) = &schedule::running().stack else { return };
-    let (start, end): (usize, usize) = (stack.place().start, stack_pointer());
-    // SAFETY: all between the stack's beginning and its pointer belongs to functions that have returned, and the one that
-    // this calls needs no stack. What an interrupt leaves there meanwhile is over when this goes on.
-    unsafe { ptr::with_exposed_provenance_mut::<u8>(start).write_bytes(0, end - start) };
-}
-
-/// Where the caller's stack ends: nothing below is in use.
-#[inline(always)]
-fn stack_pointer() -> usize {
-    let stack_pointer;
-    // SAFETY: only reads the register.
-    unsafe { core::arch::asm!("mov {}, sp", out(reg) stack_pointer, options(nomem, nostack, preserves_flags)) };
-    stack_pointer
-}
-
 /// How things stand, for people.
 pub fn status() -> Vec<ThreadStatus> {
     let now = time::counter();
