@@ -150,7 +150,10 @@ fn under_load(setup: Setup, action: impl FnOnce(&mut Machine, &Stream)) {
     let (port, stream) = (machine.ports()[0], Stream::default());
     thread::scope(|scope| {
         let streaming = scope.spawn(|| stream.run(port));
-        let outcome = catch_unwind(AssertUnwindSafe(|| action(&mut machine, &stream)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            stream.wait_for_more(&machine);
+            action(&mut machine, &stream);
+        }));
         stream.is_over.store(true, Ordering::Relaxed);
         outcome.unwrap_or_else(|panic| resume_unwind(panic));
         streaming.join().expect("the stream was right");
