@@ -96,7 +96,11 @@ impl Service for TestCaller {
 /// Has a thread call the device, and not come back until another is told to end.
 fn cling(device: Handle<dyn BlockDevice>) -> Result<()> {
     static IS_OVER: AtomicBool = AtomicBool::new(false);
-    let wait = || while !IS_OVER.load(Ordering::Relaxed) {};
+    let wait = || {
+        while !IS_OVER.load(Ordering::Relaxed) {
+            core::hint::spin_loop();
+        }
+    };
     thread::spawn("clinging", move || device.call(|_| wait()).unwrap_or_default())?;
     thread::spawn("until the end", || {
         while time::sleep(Duration::from_secs(1)).is_ok() {}
