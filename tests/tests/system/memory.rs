@@ -21,7 +21,7 @@ fn free(machine: &mut Machine) -> u64 {
 
 #[test]
 fn who_runs_out_of_memory_is_told_and_all_else_goes_on() {
-    let mut machine = with_hoarder(small().network_cards(1));
+    let mut machine = with_hoarder(small().network_cards(1).boot_arguments("log=off"));
     machine.wait_for_network();
     let round = |machine: &mut Machine| {
         for mode in ["objects", "vector"] {
