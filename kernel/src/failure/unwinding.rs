@@ -13,8 +13,8 @@ use unwinder::{Error, Frame, Landing, Place, Registers, Section, System, Tables,
 core::arch::global_asm!(include_str!("unwinding.s"));
 
 /// How much of the stack has to be free below a landing pad: for what it drops, and for `_Unwind_Resume`, which takes
-/// 6 KiB.
-const ROOM: usize = 12 << 10;
+/// 6 KiB, and an interrupt meanwhile.
+const ROOM: usize = 14 << 10;
 
 /// The machine as the unwinder sees it: all code there is, and one stack.
 pub struct Machine {
@@ -161,10 +161,10 @@ unsafe extern "C-unwind" {
 /// Unwinds the caller to who goes on, or ends everything.
 pub fn raise(note: Note) -> ! {
     extern "C" fn start(exception: *mut u8, registers: &mut Registers) {
-        match find_way(registers, Place::Call) {
+        thread::unwinding(|| match find_way(registers, Place::Call) {
             Ok(way) => *registers = set_out(registers, Place::Call, way, Note::from_raw(exception)),
             Err(error) => lost(exception, registers, Place::Call, error),
-        }
+        });
     }
     // SAFETY: `start` leaves registers with which a landing pad wants to be entered.
     unsafe { failure_with_registers(note.into_raw(), start) }
@@ -174,14 +174,16 @@ pub fn raise(note: Note) -> ! {
 /// its consent, and its callers are unwound.
 pub fn raise_past_caller(note: Note) -> ! {
     extern "C" fn start(exception: *mut u8, registers: &mut Registers) {
-        let caller = caller_of_panic(registers).filter(|caller| is_module(caller.instruction()));
-        let Some(Frame { registers: caller, .. }) = caller else {
-            lost(exception, registers, Place::Call, Error::MustNotUnwind(registers.program_counter));
-        };
-        match find_way(&caller, Place::Call) {
-            Ok(way) => *registers = set_out(&caller, Place::Call, way, Note::from_raw(exception)),
-            Err(error) => lost(exception, registers, Place::Call, error),
-        }
+        thread::unwinding(|| {
+            let caller = caller_of_panic(registers).filter(|caller| is_module(caller.instruction()));
+            let Some(Frame { registers: caller, .. }) = caller else {
+                lost(exception, registers, Place::Call, Error::MustNotUnwind(registers.program_counter));
+            };
+            match find_way(&caller, Place::Call) {
+                Ok(way) => *registers = set_out(&caller, Place::Call, way, Note::from_raw(exception)),
+                Err(error) => lost(exception, registers, Place::Call, error),
+            }
+        });
     }
     // SAFETY: `start` leaves registers with which a landing pad wants to be entered.
     unsafe { failure_with_registers(note.into_raw(), start) }
@@ -205,7 +207,7 @@ fn caller_of_panic(registers: &Registers) -> Option<Frame> {
 /// Where `_Unwind_Resume` leads, with the registers of the landing pad that calls it when it is done.
 #[unsafe(no_mangle)]
 extern "C" fn failure_resume(exception: *mut u8, registers: &mut Registers) {
-    *registers = step(registers, Place::Call, exception);
+    thread::unwinding(|| *registers = step(registers, Place::Call, exception));
 }
 
 /// Bits of the saved processor state (SPSR_EL1; Arm ARM C5.2.19) that would be in the way of a landing pad: single step,

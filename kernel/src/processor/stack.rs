@@ -49,8 +49,10 @@ pub fn clear_unused_stack() {
 #[cold]
 #[inline(never)]
 fn overflow(stack_pointer: usize) {
-    // The kernel's own threads know what they do, handlers have what is kept for them, and exceptions have other stacks.
-    if STACKS.contains(&stack_pointer) && thread::owner().is_some() && !thread::serves_interrupt() {
+    // The kernel's own threads know what they do, handlers and who unwinds have what is kept for them, and exceptions have
+    // other stacks.
+    let is_modules = thread::owner().is_some() && !thread::serves_interrupt() && !thread::is_unwinding();
+    if STACKS.contains(&stack_pointer) && is_modules {
         let guard: *const u64 = ptr::without_provenance(stack_of(stack_pointer) - size_of::<u64>());
         // SAFETY: nothing is mapped there, which is an exception that unwinds.
         unsafe { guard.read_volatile() };

@@ -98,6 +98,8 @@ pub struct Thread {
     ticks: [AtomicU32; MOST_CALLS],
     /// It was told to end, or to leave a module, and doesn't.
     doomed: AtomicBool,
+    /// It is being unwound, and uses what is kept for that of its stack.
+    unwinding: AtomicBool,
 }
 
 // SAFETY: the cells are accessed by whoever starts the thread before it runs, by the thread itself, and by the scheduler
@@ -142,6 +144,7 @@ impl Thread {
             switches: AtomicU64::new(0),
             ticks: [const { AtomicU32::new(0) }; MOST_CALLS],
             doomed: AtomicBool::new(false),
+            unwinding: AtomicBool::new(false),
         }
     }
 
@@ -446,6 +449,8 @@ pub fn recover() {
     let depth = thread.block.depth.load(Ordering::Relaxed).saturating_sub(1);
     thread.let_go_of_locks(depth as usize);
     thread.block.depth.store(depth, Ordering::Release);
+    // Where it was left while it was being unwound.
+    thread.unwinding.store(false, Ordering::Relaxed);
 }
 
 /// What the processor does when there is nothing to do: sleeps until an interrupt comes.
@@ -529,6 +534,21 @@ pub fn sleep_until(deadline: Instant) -> Result<()> {
 pub fn serves_interrupt() -> bool {
     let block = abi::running::block();
     block.masked.load(Ordering::Relaxed) > 0 && block.held.first().is_some_and(|first| first.get().is_null())
+}
+
+/// Runs what unwinds the running thread.
+pub fn unwinding<R>(action: impl FnOnce() -> R) -> R {
+    let thread = running();
+    let set = |value| thread.inspect(|thread| thread.unwinding.store(value, Ordering::Relaxed));
+    set(true);
+    let result = action();
+    set(false);
+    result
+}
+
+/// Whether the running thread is being unwound.
+pub fn is_unwinding() -> bool {
+    running().is_some_and(|thread| thread.unwinding.load(Ordering::Relaxed))
 }
 
 /// The running thread's number.

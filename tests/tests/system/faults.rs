@@ -250,7 +250,6 @@ fn the_drivers_that_carry_the_load_fail_again_and_again() {
 }
 
 #[test]
-#[ignore = "now and then the system ends in the middle of unwinding an overflow, for a reason that has yet to be found"]
 fn a_driver_that_misbehaves_in_every_way_a_hundred_times() {
     misbehaves("2", "");
 }
