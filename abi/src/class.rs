@@ -76,14 +76,24 @@ classes! {
     Console: crate::console::Console, "console", 10000 ms;
     /// Files on block devices.
     FileSystem: crate::file::FileSystem, "file system", 10000 ms;
+    /// The firmware of a board, as far as it serves the operating system.
+    Firmware: crate::firmware::Firmware, "firmware", 100 ms;
+    /// Pins for general purposes.
+    Gpio: crate::gpio::Gpio, "GPIO controller", 100 ms;
     /// An IP stack.
     Internet: crate::internet::Internet, "internet", 1000 ms;
     /// An interrupt controller.
     InterruptController: crate::interrupt::InterruptController, "interrupt controller", 100 ms;
+    /// Words to another processor and back.
+    Mailbox: crate::mailbox::Mailbox, "mailbox", 100 ms;
     /// A network card.
     NetworkDevice: crate::network::NetworkDevice, "network device", 100 ms;
+    /// What pins are used for.
+    PinControl: crate::gpio::PinControl, "pin controller", 100 ms;
     /// Switching the machine off and on again.
     Power: crate::power::Power, "power", 10000 ms;
+    /// Random bytes from hardware.
+    Random: crate::random::Random, "random number generator", 1000 ms;
 }
 
 impl fmt::Display for Class {

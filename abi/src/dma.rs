@@ -2,6 +2,7 @@
 
 use crate::registry::ProviderId;
 use crate::{Result, kernel};
+use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
@@ -25,12 +26,20 @@ impl Dma {
     pub fn allocate(&self, size: usize, alignment: usize) -> Result<DmaBuffer> {
         kernel::dma_allocate(self.provider, size, alignment)
     }
+
+    /// Where the processor sees `size` bytes that the device sees at `device_address`: a physical address.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when the device tree says that the device sees no memory there.
+    pub fn processor_address(&self, device_address: u64, size: u64) -> Result<u64> {
+        kernel::dma_processor_address(self.provider, device_address, size)
+    }
 }
 
 /// Memory that a device can reach, freed when dropped.
 ///
 /// Whoever has the value owns the bytes: a driver that lets the device work on them puts the value away until the
-/// device is done.
+/// device is done. Where the device doesn't look at the processor's caches, [`lend`](Self::lend) is the way to do that.
 #[derive(Debug)]
 pub struct DmaBuffer {
     start: NonNull<u8>,
@@ -59,9 +68,37 @@ impl DmaBuffer {
         self.device_address
     }
 
+    /// Gives the bytes to the device: it sees what was written, and nobody else touches them until it is done.
+    pub fn lend(self) -> LentBuffer {
+        kernel::dma_synchronise(&self);
+        LentBuffer(ManuallyDrop::new(self))
+    }
+
     /// Where the processor sees the first byte, for crates that take an address. Valid as long as `self`.
     pub fn start(&self) -> NonNull<u8> {
         self.start
+    }
+}
+
+/// A [`DmaBuffer`] that the device owns.
+///
+/// When this is dropped the device keeps the memory, since it may still write there; the kernel takes it back when another
+/// instance of the driver has reset the device.
+#[derive(Debug)]
+pub struct LentBuffer(ManuallyDrop<DmaBuffer>);
+
+impl LentBuffer {
+    /// Where the device sees the first byte.
+    pub fn device_address(&self) -> u64 {
+        self.0.device_address
+    }
+
+    /// Takes the bytes back from a device that is done with them: what it has written is there to be read.
+    pub fn take_back(self) -> DmaBuffer {
+        let buffer = ManuallyDrop::into_inner(self.0);
+        // Meanwhile the processor may have fetched some of it ahead of time.
+        kernel::dma_synchronise(&buffer);
+        buffer
     }
 }
 

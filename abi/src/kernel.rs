@@ -14,7 +14,7 @@ use crate::system::{
 };
 use crate::thread::Priority;
 use crate::time::Instant;
-use crate::{Class, Error, Result};
+use crate::{Class, Error, Node, Reference, Result};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -94,7 +94,7 @@ pub mod exports {
     };
     pub use crate::thread::Priority;
     pub use crate::time::Instant;
-    pub use crate::{Class, Error, Result};
+    pub use crate::{Class, Error, Node, Reference, Result};
     pub use alloc::boxed::Box;
     pub use alloc::string::String;
     pub use alloc::vec::Vec;
@@ -136,6 +136,14 @@ kernel_functions! { $
     [safe] fn dma_allocate = lockstep_dma_allocate(provider: ProviderId, size: usize, alignment: usize) -> Result<DmaBuffer>;
     /// Frees memory that [`dma_allocate`] returned; nothing may refer to it any more.
     [unsafe] fn dma_free = lockstep_dma_free(start: NonNull<u8>, size: usize);
+    /// Where the processor sees what a node's device sees there.
+    [safe] fn dma_processor_address = lockstep_dma_processor_address(provider: ProviderId, device_address: u64, size: u64) -> Result<u64>;
+    /// Writes what the processor has in its caches of memory that [`dma_allocate`] returned, and drops it there.
+    [safe] fn dma_synchronise = lockstep_dma_synchronise(buffer: &DmaBuffer);
+    /// The children of a node that are no devices of their own.
+    [safe] fn node_children = lockstep_node_children(provider: ProviderId) -> Vec<Node>;
+    /// What a property of the node of this path points to.
+    [safe] fn node_references = lockstep_node_references(path: &str, property: &str, cells: &str) -> Result<Vec<Reference>>;
     /// The value of a word of `bootargs`.
     [safe] fn boot_argument = lockstep_boot_argument(name: &str) -> Option<String>;
 

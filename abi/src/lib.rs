@@ -32,6 +32,8 @@ mod driver;
 mod error;
 pub mod event;
 pub mod file;
+pub mod firmware;
+pub mod gpio;
 #[doc(hidden)]
 pub mod guard;
 mod handle;
@@ -40,10 +42,13 @@ pub mod internet;
 pub mod interrupt;
 #[doc(hidden)]
 pub mod kernel;
+pub mod mailbox;
 pub mod network;
 mod node;
 pub mod parameter;
 pub mod power;
+pub mod random;
+mod reference;
 pub mod registers;
 pub mod registry;
 mod resources;
@@ -64,6 +69,7 @@ pub use handle::Handle;
 pub use handle::enter;
 pub use log;
 pub use node::{Node, Property};
+pub use reference::Reference;
 pub use resources::Resources;
 #[doc(hidden)]
 pub use tock_registers;
@@ -77,11 +83,15 @@ pub mod prelude {
     pub use crate::dma::{Dma, DmaBuffer};
     pub use crate::event::{Event, Signal, Wake};
     pub use crate::file::FileSystem;
+    pub use crate::firmware::Firmware;
+    pub use crate::gpio::{Gpio, PinControl};
     pub use crate::handover::Handover;
     pub use crate::internet::Internet;
     pub use crate::interrupt::{Interrupt, InterruptController, Served};
+    pub use crate::mailbox::Mailbox;
     pub use crate::network::NetworkDevice;
     pub use crate::power::Power;
+    pub use crate::random::Random;
     pub use crate::registers::{ReadOnly, ReadWrite, Registers, WriteOnly};
     pub use crate::sync::{Lock, Mutex};
     pub use crate::time::Instant;

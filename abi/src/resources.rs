@@ -5,8 +5,9 @@ use crate::handover::Handover;
 use crate::interrupt::Interrupt;
 use crate::registers::{RegisterBlock, Registers};
 use crate::registry::ProviderId;
-use crate::{Result, kernel};
+use crate::{Node, Reference, Result, kernel};
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// What the kernel has resolved for one node or service. Each resource is handed out once, as a handle that gives it
 /// back when dropped; the kernel keeps them all in the module's ledger and takes back whatever is left at its removal.
@@ -46,6 +47,21 @@ impl Resources {
     /// The right to allocate memory that the node's device can reach.
     pub fn dma(&mut self) -> Dma {
         Dma::new(self.provider)
+    }
+
+    /// The children of the node that belong to its driver: those without `compatible`, which are no devices of their own.
+    pub fn children(&self) -> Vec<Node> {
+        kernel::node_children(self.provider)
+    }
+
+    /// What a property of the node, or of one of its [`children`](Self::children), points to: a list of phandles, each
+    /// followed by as many cells as the property `cells` of the node that it points to says (`gpios` and `#gpio-cells`,
+    /// `mboxes` and `#mbox-cells`). Empty when the property is missing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when it isn't such a list.
+    pub fn references(&self, node: &Node, property: &str, cells: &str) -> Result<Vec<Reference>> {
+        kernel::node_references(node.path(), property, cells)
     }
 
     /// What the predecessor has handed over, if this instance takes the place of another while the system runs. To refuse

@@ -82,6 +82,22 @@ unsafe impl Kernel for Exports {
         unsafe { resources::free_dma(start, size) }
     }
 
+    unsafe fn dma_processor_address(provider: ProviderId, device_address: u64, size: u64) -> Result<u64> {
+        resources::processor_address(provider, device_address, size)
+    }
+
+    unsafe fn dma_synchronise(buffer: &DmaBuffer) {
+        processor::cache::clean_and_invalidate(buffer.start().as_ptr() as usize, buffer.len());
+    }
+
+    unsafe fn node_children(provider: ProviderId) -> Vec<Node> {
+        resources::children(provider)
+    }
+
+    unsafe fn node_references(path: &str, property: &str, cells: &str) -> Result<Vec<Reference>> {
+        resources::references(path, property, cells)
+    }
+
     unsafe fn boot_argument(name: &str) -> Option<String> {
         machine::get()?.argument(name).map(ToOwned::to_owned)
     }

@@ -6,14 +6,15 @@ use crate::memory::{dma, layout};
 use crate::registry::{self, Kind};
 use crate::{interrupt, machine, memory, thread};
 use abi::dma::DmaBuffer;
+use abi::gpio::PinControl;
 use abi::kernel::MappedRegisters;
 use abi::registry::ProviderId;
 use abi::sync::Lock;
 use abi::system::DeviceState;
-use abi::{Error, Result};
+use abi::{Class, Error, Handle, Reference, Result};
 use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -191,6 +192,77 @@ pub fn allocate_dma(owner: ProviderId, size: usize, alignment: usize) -> Result<
             Err(error)
         }
     }
+}
+
+/// Where the processor sees `size` bytes that a node's device sees at `device_address`.
+///
+/// # Errors
+/// See [`abi::dma::Dma::processor_address`].
+pub fn processor_address(owner: ProviderId, device_address: u64, size: u64) -> Result<u64> {
+    let windows = with_node(owner, "DMA window", 0, |node| node.dma_windows().map_err(tree_error))?;
+    let address = |window: &devicetree::DmaWindow| {
+        let offset = device_address.checked_sub(window.bus)?;
+        let is_inside = offset.checked_add(size).is_some_and(|end| end <= window.size);
+        is_inside.then_some(window.address.checked_add(offset)).flatten()
+    };
+    windows.iter().find_map(address).ok_or_else(|| {
+        Error::Invalid(format!("the device tree has no memory at {device_address:#x} for the device, {size:#x} bytes"))
+    })
+}
+
+/// A node as its driver sees it.
+pub fn description(node: Node<'_>) -> abi::Node {
+    let property = |(name, value): (&str, &[u8])| abi::Property { name: name.to_owned(), value: value.to_vec() };
+    abi::Node::new(node.path(), String::new(), node.properties().map(property).collect())
+}
+
+/// The children of a node that are no devices of their own.
+pub fn children(owner: ProviderId) -> Vec<abi::Node> {
+    let Some(machine) = machine::get() else { return Vec::new() };
+    let children = node(machine, owner).into_iter().flat_map(Node::children);
+    children.filter(|child| child.property("compatible").is_none() && child.is_enabled()).map(description).collect()
+}
+
+/// What a property of the node of this path points to.
+///
+/// # Errors
+/// See [`abi::Resources::references`].
+pub fn references(path: &str, property: &str, cells: &str) -> Result<Vec<Reference>> {
+    let missing = || Error::Invalid(format!("the device tree has no node {path}"));
+    let node = machine::get().and_then(|machine| machine.tree.find(path)).ok_or_else(missing)?;
+    let reference = |reference: devicetree::Reference<'_>| {
+        let target = reference.node;
+        let no_device = || Error::Invalid(format!("'{property}' of {path} points to {}, no device", target.path()));
+        let provider = registry::by_node(target.index()).ok_or_else(no_device)?;
+        Ok(Reference::new(provider, reference.arguments.to_vec()))
+    };
+    node.references(property, cells).map_err(tree_error)?.into_iter().map(reference).collect()
+}
+
+/// Has pins set as a node's driver will find them: by the state `default` of the node's `pinctrl-N` (Linux binding
+/// `pinctrl/pinctrl-bindings.txt`). Those of a controller that nobody drives stay as firmware has left them.
+///
+/// # Errors
+/// [`Error::Deferred`] naming a controller that isn't bound yet, [`Error::Invalid`] when the tree is at fault.
+pub fn select_pins(node: Node<'_>) -> Result<()> {
+    let mut names = node.strings("pinctrl-names").map_err(tree_error)?;
+    let Some(number) = names.position(|name| name == "default") else { return Ok(()) };
+    for state in node.pointers(&format!("pinctrl-{number}")).map_err(tree_error)? {
+        let has_driver = |node: &Node<'_>| node.property("compatible").is_some();
+        let above = core::iter::successors(state.parent(), |node| node.parent()).find(has_driver);
+        let above = above.filter(|controller| *controller != node);
+        let Some(provider) = above.and_then(|controller| registry::by_node(controller.index())) else { continue };
+        if let Some(DeviceState::Deferred(_)) = registry::state(provider) {
+            return Err(Error::Deferred(format!("pin controller {}", registry::name(provider))));
+        }
+        if let Some(publication) = registry::publication(provider, Class::PinControl) {
+            // SAFETY: it is of the class.
+            let controller: Handle<dyn PinControl> = unsafe { Handle::from_publication(publication) };
+            let nodes: Vec<abi::Node> = core::iter::once(state).chain(state.children()).map(description).collect();
+            controller.call(|controller| controller.apply(&nodes))??;
+        }
+    }
+    Ok(())
 }
 
 /// Takes back all that `owner` still holds; says so if that is anything.

@@ -158,6 +158,11 @@ impl<'t> Node<'t> {
         Ok(references)
     }
 
+    /// A property that is a list of pointers to nodes, like `pinctrl-0`. Empty when missing.
+    pub fn pointers(self, name: &str) -> Result<Vec<Node<'t>>, Error> {
+        self.cells(name)?.map(|phandle| self.pointed_to(name, phandle)).collect()
+    }
+
     /// The node to which the one cell of a property points.
     pub fn reference(self, name: &str) -> Result<Option<Node<'t>>, Error> {
         self.u32(name)?.map(|phandle| self.pointed_to(name, phandle)).transpose()

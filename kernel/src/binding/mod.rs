@@ -194,7 +194,7 @@ fn bind(machine: &'static Machine, provider: ProviderId) -> DeviceState {
 
 fn try_module(machine: &'static Machine, provider: ProviderId, compatible: &str, name: &str) -> DeviceState {
     let Some(node) = resources::node(machine, provider) else { return DeviceState::Unclaimed };
-    match resources::check_controllers(node) {
+    match resources::check_controllers(node).and_then(|()| resources::select_pins(node)) {
         Ok(()) => {}
         Err(Error::Deferred(what)) => return DeviceState::Deferred(what),
         Err(error) => return DeviceState::Failed(error.to_string()),

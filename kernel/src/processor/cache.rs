@@ -36,6 +36,19 @@ pub fn clean(start: usize, size: usize) {
     unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) }
 }
 
+/// Writes `start..start + size` back to memory, and forgets it, for those who read and write it without caches: before they
+/// begin, and again when they are done. Then the lines that it meets are as in memory, whatever was fetched meanwhile.
+pub fn clean_and_invalidate(start: usize, size: usize) {
+    // SAFETY: a barrier: what a device's register has told comes before what is read from memory.
+    unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) }
+    for line in lines(start, size) {
+        // SAFETY: a line that is mapped, and written back first: nothing is lost.
+        unsafe { core::arch::asm!("dc civac, {}", in(reg) line, options(nostack, preserves_flags)) }
+    }
+    // SAFETY: a barrier.
+    unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) }
+}
+
 /// The cache lines that a range meets.
 fn lines(start: usize, size: usize) -> impl Iterator<Item = usize> {
     let line = data_line_size();

@@ -13,6 +13,7 @@
 mod dma;
 mod event;
 mod machine;
+mod model;
 mod node;
 mod registry;
 mod session;
@@ -21,7 +22,8 @@ mod virtqueue;
 pub use dma::{device_read, device_write, dma_in_use};
 pub use event::{expect_sleep, raised};
 pub use machine::{Machine, machine};
-pub use node::FakeNode;
+pub use model::Model;
+pub use node::{FakeNode, refer};
 pub use registry::{publish, withdraw};
 pub use session::{Session, await_log, log, wait_until};
 pub use virtqueue::{FakeQueue, LentBuffer};
@@ -82,6 +84,16 @@ unsafe impl Kernel for FakeKernel {
     unsafe fn dma_free(start: NonNull<u8>, size: usize) {
         // SAFETY: the caller has the memory from `dma_allocate`, and is done with it.
         unsafe { dma::free(start, size) }
+    }
+    unsafe fn dma_processor_address(_: ProviderId, device_address: u64, _: u64) -> Result<u64> {
+        dma::processor_address(device_address)
+    }
+    unsafe fn dma_synchronise(_: &DmaBuffer) {}
+    unsafe fn node_children(provider: ProviderId) -> Vec<Node> {
+        node::children(provider)
+    }
+    unsafe fn node_references(path: &str, property: &str, _: &str) -> Result<Vec<Reference>> {
+        Ok(node::references(path, property))
     }
     unsafe fn boot_argument(name: &str) -> Option<String> {
         machine().boot_arguments.get(name).cloned()
