@@ -2,6 +2,7 @@
 
 mod block;
 mod files;
+mod firmware;
 mod memory;
 mod modules;
 mod network;
@@ -77,6 +78,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "top", arguments: "[-d SECONDS] [-n COUNT]", summary: "show who uses the processors, again and again; q or Ctrl-C stops", run: threads::top },
     Command { name: "trace", arguments: "[on [KIND...] | off | show [-n COUNT] | export]", summary: "record what happens, and show or export it", run: trace::trace },
     Command { name: "uptime", arguments: "", summary: "show the time since reset", run: system::uptime },
+    Command { name: "vcgencmd", arguments: "[measure_temp | measure_clock [NAME]]", summary: "show what the board's firmware tells: which board it is, its temperature, its clocks", run: firmware::vcgencmd },
 ];
 
 /// What a line may become by completing its last word: the first to a command, others to a path.
