@@ -124,8 +124,8 @@ kernel_functions! { $
     /// Raises `signal` when what is published under `class` changes.
     [safe] fn watch = lockstep_watch(class: Class, signal: Signal);
 
-    /// Maps registers number `index` of a node.
-    [safe] fn registers_map = lockstep_registers_map(provider: ProviderId, index: usize) -> Result<MappedRegisters>;
+    /// Maps registers number `index` of a node: what the tree lists, or `least` bytes if those are more.
+    [safe] fn registers_map = lockstep_registers_map(provider: ProviderId, index: usize, least: usize) -> Result<MappedRegisters>;
     /// Unmaps registers; nothing may refer to them any more.
     [unsafe] fn registers_unmap = lockstep_registers_unmap(identifier: u64);
     /// Takes interrupt number `index` of a node.

@@ -65,8 +65,9 @@ unsafe impl<T: RegisterBlock> Send for Registers<T> {}
 unsafe impl<T: RegisterBlock> Sync for Registers<T> {}
 
 impl<T: RegisterBlock> Registers<T> {
-    pub(crate) fn map(provider: ProviderId, index: usize) -> Result<Self> {
-        let mapped = kernel::registers_map(provider, index)?;
+    /// Maps a node's registers, at least so many bytes.
+    pub(crate) fn map(provider: ProviderId, index: usize, least: usize) -> Result<Self> {
+        let mapped = kernel::registers_map(provider, index, least)?;
         let registers =
             Self { start: mapped.start, size: mapped.size, mapping: mapped.identifier, layout: PhantomData };
         let (needed, alignment) = (size_of::<T>(), align_of::<T>());

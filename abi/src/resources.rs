@@ -30,7 +30,16 @@ impl Resources {
     /// [`Error::Missing`](crate::Error::Missing) when the node has no such entry, [`Error::Busy`](crate::Error::Busy)
     /// when it is taken, [`Error::Invalid`](crate::Error::Invalid) when it is smaller than `T`.
     pub fn registers<T: RegisterBlock>(&mut self, index: usize) -> Result<Registers<T>> {
-        Registers::map(self.provider, index)
+        Registers::map(self.provider, index, 0)
+    }
+
+    /// As [`registers`](Self::registers), for devices of which trees are known to list fewer bytes than there are: as many are
+    /// mapped as `T` has.
+    ///
+    /// # Errors
+    /// As [`registers`](Self::registers).
+    pub fn registers_beyond_tree<T: RegisterBlock>(&mut self, index: usize) -> Result<Registers<T>> {
+        Registers::map(self.provider, index, size_of::<T>())
     }
 
     /// The node's interrupt number `index`. From a successful `probe` on, it calls

@@ -56,8 +56,8 @@ unsafe impl Kernel for Exports {
         registry::watch(class, signal);
     }
 
-    unsafe fn registers_map(provider: ProviderId, index: usize) -> Result<MappedRegisters> {
-        resources::map_registers(provider, index)
+    unsafe fn registers_map(provider: ProviderId, index: usize, least: usize) -> Result<MappedRegisters> {
+        resources::map_registers(provider, index, least)
     }
 
     unsafe fn registers_unmap(identifier: u64) {

@@ -173,16 +173,17 @@ fn use_arguments(machine: &machine::Machine) {
     }
 }
 
-/// Shows the log from now on, if the tree has a console that the kernel knows.
+/// Shows the log from now on, if the tree's standard output is a UART that the kernel knows; where the tree
+/// names none, on the first of those. One that is not the standard output may be connected to something else.
 fn early_console(tree: &Tree<'_>) {
-    let is_known = |node: &devicetree::Node<'_>| {
-        let mut names = node.compatible().into_iter().flatten();
-        node.is_enabled() && names.any(|name| name == log::EarlyConsole::COMPATIBLE)
+    let standard = match tree.standard_output() {
+        Ok(Some(output)) => Some(output.node),
+        Ok(None) => tree.nodes().find(log::EarlyConsole::is_known),
+        Err(_) => None,
     };
-    let standard = tree.standard_output().ok().flatten().map(|output| output.node).filter(is_known);
-    let Some(node) = standard.or_else(|| tree.nodes().find(is_known)) else { return };
+    let Some(node) = standard.filter(log::EarlyConsole::is_known) else { return };
     let Ok(Some(range)) = node.registers().map(|ranges| ranges.first().copied()) else { return };
-    match log::EarlyConsole::new(memory::physical_range(&range)) {
+    match log::EarlyConsole::new(&node, memory::physical_range(&range)) {
         Ok(console) => log::use_early_console(console),
         Err(error) => error!("{}: {error}", node.path()),
     }

@@ -7,6 +7,7 @@ pub use early::EarlyConsole;
 use crate::time;
 use abi::Handle;
 use abi::console::Console;
+use abi::registry::ProviderId;
 use abi::sync::{Lock, LockGuard};
 use abi::system::LogRecord;
 use alloc::collections::VecDeque;
@@ -160,9 +161,17 @@ pub fn use_console(console: Handle<dyn Console>) {
     show();
 }
 
+/// Whose console the log is shown on, if it is a module's.
+pub fn console() -> Option<ProviderId> {
+    match STATE.lock().sink {
+        Sink::Console(console) => Some(console.provider()),
+        _ => None,
+    }
+}
+
 /// Whether the log is shown on a module's console.
 pub fn has_console() -> bool {
-    matches!(STATE.lock().sink, Sink::Console(_))
+    console().is_some()
 }
 
 /// What is shown on the console from now on; what is less urgent is kept all the same, down to `info` at least.

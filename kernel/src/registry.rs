@@ -233,8 +233,19 @@ fn notify(classes: &[Class]) {
     signals.into_iter().for_each(Signal::raise);
 }
 
-/// All that publish under `class` now, or will again once their module has been started anew.
+/// All that publish under `class` now, or will again once their module has been started anew. The console that the log is
+/// shown on comes before others: people look at that one.
 pub fn publications(class: Class) -> Vec<&'static Publication> {
+    let mut publications = publications_in_order(class);
+    if class == Class::Console
+        && let Some(console) = crate::log::console()
+    {
+        publications.sort_by_key(|publication| publication.provider != console);
+    }
+    publications
+}
+
+fn publications_in_order(class: Class) -> Vec<&'static Publication> {
     let registry = REGISTRY.lock();
     let is_there = |provider: &&Provider| provider.stage == Stage::Up || provider.restarting;
     let there = registry.providers.iter().filter(is_there);

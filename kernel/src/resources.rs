@@ -69,12 +69,12 @@ fn tree_error(error: devicetree::Error) -> Error {
     Error::Invalid(error.to_string())
 }
 
-/// Maps a node's registers.
+/// Maps a node's registers, at least so many bytes.
 ///
 /// # Errors
 /// See [`abi::Resources::registers`].
-pub fn map_registers(owner: ProviderId, index: usize) -> Result<MappedRegisters> {
-    let physical = with_node(owner, "registers", index, |node| {
+pub fn map_registers(owner: ProviderId, index: usize, least: usize) -> Result<MappedRegisters> {
+    let mut physical = with_node(owner, "registers", index, |node| {
         let ranges = node.registers().map_err(tree_error)?;
         let missing = Error::Missing { resource: "registers".to_owned(), index };
         ranges.get(index).map(memory::physical_range).ok_or(missing)
@@ -82,6 +82,7 @@ pub fn map_registers(owner: ProviderId, index: usize) -> Result<MappedRegisters>
     if physical.is_empty() {
         return Err(Error::Invalid(format!("registers {index} of the node are empty")));
     }
+    physical.end = physical.end.max(physical.start.saturating_add(least));
     if memory::meets_memory(&physical) {
         let Range { start, end } = physical;
         return Err(Error::Invalid(format!("registers {index} of the node, at {start:#x}..{end:#x}, lie in memory")));

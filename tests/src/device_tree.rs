@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::read;
+use crate::{built, read};
 
 /// A device tree as source text, which can be added to.
 #[derive(Clone)]
@@ -26,6 +26,15 @@ impl DeviceTree {
         let output = qemu.output().unwrap_or_else(|error| panic!("cannot run qemu-system-aarch64: {error}"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let source = dtc("dtb", "dts", &read(&file));
+        Self { source: String::from_utf8(source).expect("dtc writes UTF-8"), damage: |_| {} }
+    }
+
+    /// A board's tree, of that file in `out/firmware`.
+    ///
+    /// # Panics
+    /// When it isn't there, or `dtc` can't be run.
+    pub fn of_firmware(name: &str) -> Self {
+        let source = dtc("dtb", "dts", &read(&built(&format!("firmware/{name}"))));
         Self { source: String::from_utf8(source).expect("dtc writes UTF-8"), damage: |_| {} }
     }
 

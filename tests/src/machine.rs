@@ -56,6 +56,20 @@ impl Setup {
         }
     }
 
+    /// A Raspberry Pi (QEMU's `raspi4b`, `raspi3b`) with the shipped archive and the tree of that file in `out/firmware`. Its
+    /// standard output is the second of QEMU's serial ports.
+    pub fn raspberry_pi(board: &str, tree: &str) -> Self {
+        Self::raspberry_pi_with(board, &DeviceTree::of_firmware(tree))
+    }
+
+    /// As [`raspberry_pi`](Self::raspberry_pi), with another tree.
+    pub fn raspberry_pi_with(board: &str, tree: &DeviceTree) -> Self {
+        let setup = Self::board(board);
+        let tree = setup.file("tree.dtb", &tree.bytes());
+        let setup = setup.argument("-dtb", &tree.display().to_string());
+        setup.argument("-serial", "null").argument("-serial", "mon:stdio")
+    }
+
     /// Adds an option of QEMU's and its value.
     #[must_use]
     pub fn argument(mut self, option: &str, value: &str) -> Self {

@@ -15,6 +15,9 @@ const QEMU: &str = "qemu-system-aarch64";
 /// name follows.
 const CONSOLE: [&str; 6] = ["-nographic", "-serial", "chardev:console", "-mon", "console", "-chardev"];
 
+/// On a Raspberry Pi the first UART is there for Bluetooth, and the header's pins are the second's.
+const NO_BLUETOOTH: &str = "-serial null";
+
 /// The machine to run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Board {
@@ -49,7 +52,8 @@ impl Board {
                 }
                 let device_tree = firmware::raspberry_pi_4_device_tree(workspace)?;
                 let device_tree = device_tree.strip_prefix(&workspace.root).unwrap_or(&device_tree);
-                let mut arguments = words("-M raspi4b -kernel out/kernel.img -initrd out/initramfs.cpio -dtb");
+                let mut arguments = 
+                    words(&format!("-M raspi4b {NO_BLUETOOTH} -kernel out/kernel.img -initrd out/initramfs.cpio -dtb"));
                 arguments.push(device_tree.display().to_string());
                 Ok(arguments)
             }

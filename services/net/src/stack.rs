@@ -7,7 +7,9 @@ use crate::port::{Link, Port};
 use crate::settings::{Configuration, Network, is_host};
 use crate::time;
 use abi::internet::Origin;
+use abi::network::MacAddress;
 use abi::prelude::*;
+use abi::registry;
 use alloc::sync::Arc;
 use smoltcp::iface::{Config, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::dhcpv4;
@@ -39,9 +41,7 @@ impl<'a> Stack<'a> {
         let mut port = Port::new(interface.clone());
         let address = EthernetAddress(interface.mac_address.0);
         let mut config = Config::new(HardwareAddress::Ethernet(address));
-        // TCP's first sequence numbers follow from it. Nothing less predictable is published yet.
-        config.random_seed =
-            address.0.iter().fold(now.as_nanoseconds(), |seed, &byte| seed << 8 ^ seed ^ u64::from(byte));
+        config.random_seed = seed(interface.mac_address, now);
         let ip = smoltcp::iface::Interface::new(config, &mut port, time::to_stack(now));
         let mut sockets = SocketSet::new(Vec::new());
         let echo = Echo::new(&mut sockets, interface.mtu);
@@ -163,5 +163,15 @@ impl<'a> Stack<'a> {
             debug_assert!(added.is_ok(), "the default route is the only one");
         }
         self.interface.set_network(network, origin);
+    }
+}
+
+/// What TCP's first sequence numbers follow from: what nobody can predict, where there is hardware for that.
+fn seed(address: MacAddress, now: Instant) -> u64 {
+    let mut random = [0; 8];
+    let fill = |source: Handle<dyn Random>| source.call(|source| source.fill(&mut random));
+    match registry::first::<dyn Random>().map(fill) {
+        Some(Ok(Ok(()))) => u64::from_le_bytes(random),
+        _ => address.0.iter().fold(now.as_nanoseconds(), |seed, &byte| seed << 8 ^ seed ^ u64::from(byte)),
     }
 }

@@ -3,6 +3,7 @@
 mod block;
 mod files;
 mod firmware;
+mod gpio;
 mod memory;
 mod modules;
 mod network;
@@ -52,6 +53,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "dmesg", arguments: "[-x] [-l LEVEL[,LEVEL...]] [--module NAME] | -n LEVEL", summary: "show the kernel's log, with -x levels; -n: what the console shows", run: system::dmesg },
     Command { name: "echo", arguments: "[WORD...]", summary: "show words, or write them to a file: echo hello > /vda1/file", run: files::echo },
     Command { name: "free", arguments: "[-m]", summary: "show how the memory is used, in KiB; -m: and what each module has of it", run: memory::free },
+    Command { name: "gpio", arguments: "[PIN [in|out|altN|high|low|up|down|none]...]", summary: "show the pins for general purposes, or set one", run: gpio::gpio },
     Command { name: "help", arguments: "", summary: "show this list", run: help },
     Command { name: "hexdump", arguments: "-C [-s OFFSET] [-n LENGTH] NAME", summary: "show the bytes of a block device; Ctrl-C stops", run: block::hexdump },
     Command { name: "insmod", arguments: "[--replace] MODULE [NAME=VALUE...]", summary: "load a module and bind its devices; --replace: in place of the running one", run: modules::insmod },

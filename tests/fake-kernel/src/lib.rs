@@ -70,7 +70,7 @@ unsafe impl Kernel for FakeKernel {
         registry::watch(class, signal);
     }
 
-    unsafe fn registers_map(provider: ProviderId, index: usize) -> Result<MappedRegisters> {
+    unsafe fn registers_map(provider: ProviderId, index: usize, _: usize) -> Result<MappedRegisters> {
         node::registers(provider, index)
     }
     unsafe fn registers_unmap(_: u64) {}

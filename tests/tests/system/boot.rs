@@ -116,13 +116,3 @@ fn a_kernel_at_other_places() {
         machine.expect(&log, &format!("kernel at {kernel:#x}"));
     }
 }
-
-#[test]
-fn raspberry_pi_4() {
-    let tree = tests::built("firmware/bcm2711-rpi-4-b.dtb");
-    let mut machine = Setup::board("raspi4b").argument("-dtb", &tree.display().to_string()).boot();
-    let console = machine.row("lsdev", "/soc/serial@7e201000");
-    assert_eq!(console[2..], ["arm-pl011", "bound"]);
-    let controller = machine.row("lsdev", "/soc/interrupt-controller@40041000");
-    assert_eq!(controller[2..], ["arm-gic", "bound"]);
-}

@@ -17,6 +17,7 @@ mod modules;
 mod network;
 mod outside;
 mod processors;
+mod raspberry_pi;
 mod replacement;
 mod shell;
 mod signatures;

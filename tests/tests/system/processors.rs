@@ -160,9 +160,3 @@ fn firmware_without_a_method() {
     let state = "not started: not supported: the method of /psci should be \"hvc\" or \"smc\", found \"bell\"";
     assert_eq!(machine.row("lsdev", "/cpus/cpu@1")[3], state);
 }
-
-#[test]
-fn the_spin_table_of_a_raspberry_pi_4() {
-    let tree = tests::built("firmware/bcm2711-rpi-4-b.dtb");
-    all_run(Setup::board("raspi4b").argument("-dtb", &tree.display().to_string()), 4);
-}

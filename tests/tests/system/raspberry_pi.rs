@@ -1,0 +1,155 @@
+//! Raspberry Pis, as QEMU has them, with trees as firmware hands them over.
+
+use tests::{DeviceTree, Machine, PROMPT, READY, Setup};
+
+/// The tree of the Raspberry Pi 4.
+const PI_4: &str = "bcm2711-rpi-4-b.dtb";
+
+fn pi_4() -> Setup {
+    Setup::raspberry_pi("raspi4b", PI_4)
+}
+
+/// Checks which module drives a node.
+fn is_driven(machine: &mut Machine, node: &str, module: &str) {
+    assert_eq!(machine.row("lsdev", node)[2..], [module, "bound"], "{node}");
+}
+
+#[test]
+fn pi_4_comes_up_on_the_uart_of_its_header() {
+    let mut machine = pi_4().boot();
+    for (node, module) in [
+        ("/soc/interrupt-controller@40041000", "arm-gic"),
+        ("/soc/serial@7e215040", "bcm2835-aux-uart"),
+        ("/soc/serial@7e201000", "arm-pl011"),
+        ("/soc/mailbox@7e00b880", "bcm2835-mbox"),
+        ("/soc/firmware", "raspberrypi-firmware"),
+        ("/soc/gpio@7e200000", "bcm2711-gpio"),
+        ("/soc/timer@7e003000", "bcm2835-system-timer"),
+        ("/soc/watchdog@7e100000", "bcm2835-pm"),
+        ("/leds", "gpio-leds"),
+    ] {
+        is_driven(&mut machine, node, module);
+    }
+    // Typing arrives by interrupts.
+    let count = |machine: &mut Machine| {
+        let row = machine.command("irqs");
+        let row = row.lines().find(|line| line.ends_with("/soc/serial@7e215040")).map(str::to_owned);
+        let row = row.unwrap_or_else(|| machine.fail("the UART has no line"));
+        row.split_whitespace().skip(1).map_while(|word| word.parse::<u64>().ok()).sum::<u64>()
+    };
+    let before = count(&mut machine);
+    assert!(count(&mut machine) > before);
+    // Output that is longer than every FIFO on the way.
+    let help = machine.command("help");
+    machine.expect(&help, "show the time since reset");
+}
+
+#[test]
+fn pi_4_runs_four_processors_by_spin_table() {
+    let mut machine = pi_4().boot();
+    let log = machine.command("dmesg");
+    machine.expect(&log, " 4 processors\n");
+    for number in 0..4 {
+        let row = machine.row("lsdev", &format!("/cpus/cpu@{number}"));
+        assert_eq!(row.last().map(String::as_str), Some("used by the kernel"));
+    }
+}
+
+#[test]
+fn pi_4_tells_what_its_firmware_knows() {
+    let mut machine = pi_4().boot();
+    // QEMU, hw/arm/raspi.c and hw/misc/bcm2835_property.c.
+    assert_eq!(machine.command("vcgencmd measure_temp"), "temp=25.0'C");
+    assert_eq!(machine.command("vcgencmd measure_clock emmc"), "frequency(1)=50000000");
+    assert_eq!(machine.command("vcgencmd measure_clock core"), "frequency(4)=350000000");
+    let identity = machine.command("vcgencmd");
+    machine.expect(&identity, "revision=b03115\n");
+    machine.expect(&identity, "mac=52:54:00:12:34:5");
+    let unknown = machine.command("vcgencmd measure_clock moon");
+    assert_eq!(unknown, "vcgencmd: there is no clock `moon`; measure_clock alone lists them");
+    // The firmware can be asked again by another instance of its driver, through another of the mailbox's.
+    assert_eq!(machine.command("rmmod raspberrypi-firmware"), "");
+    assert_eq!(machine.command("vcgencmd"), "vcgencmd: the machine has no firmware that answers questions");
+    assert_eq!(machine.command("rmmod bcm2835-mbox"), "");
+    assert_eq!(machine.command("insmod bcm2835-mbox"), "");
+    assert_eq!(machine.command("insmod raspberrypi-firmware"), "");
+    assert_eq!(machine.command("vcgencmd measure_temp"), "temp=25.0'C");
+}
+
+#[test]
+fn pi_4_sets_and_reads_pins() {
+    let mut machine = pi_4().boot();
+    let pin = |machine: &mut Machine, words: &str| {
+        let output = machine.command(&format!("gpio {words}"));
+        let row = output.lines().last().unwrap_or_default().split_whitespace();
+        row.skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(pin(&mut machine, "17 out high"), ["GPIO17", "out", "none", "high"]);
+    assert_eq!(pin(&mut machine, "17 low"), ["GPIO17", "out", "none", "low"]);
+    assert_eq!(pin(&mut machine, "17 in up"), ["GPIO17", "in", "up", "low"]);
+    // The header's UART: `pinctrl-0` of the driver that this is typed through.
+    assert_eq!(pin(&mut machine, "14")[..2], ["TXD1", "alt5"]);
+    assert_eq!(pin(&mut machine, "15")[..2], ["RXD1", "alt5"]);
+    assert_eq!(machine.command("gpio 58"), "gpio: there is no pin 58: there are 0 to 57");
+    machine.expect(&machine.shown(), "lockstep: ready");
+    // The green LED beats.
+    machine.command_until("gpio 42", |output| output.contains("out") && output.contains("high"));
+    machine.command_until("gpio 42", |output| output.contains("out") && output.contains("low"));
+}
+
+#[test]
+fn pi_4_reboots_and_switches_itself_off() {
+    let mut machine = pi_4().boot();
+    machine.type_in("reboot\r");
+    machine.wait_for(READY);
+    machine.wait_for(PROMPT);
+    machine.type_in("poweroff\r");
+    assert!(machine.wait_for_exit().0.success());
+}
+
+/// What firmware does to a tree before it hands it over: memory in two banks, whose sum is less than the board has; the
+/// serial number; a frame buffer; arguments of its own. `kaslr-seed` and `rng-seed` are those of newer firmware.
+const EDITED: &str = r#"
+/memreserve/ 0x3b400000 0x04c00000;
+/ {
+    serial-number = "10000000deadbeef";
+    memory@0 { reg = <0 0 0x3b400000>, <0 0x40000000 0x40000000>; };
+    chosen {
+        bootargs = "coherent_pool=1M snd_bcm2835.enable_headphones=0 log=info";
+        kaslr-seed = <0x3c5a71e9 0x15fd3a0b>;
+        rng-seed = [0102030405060708090a0b0c0d0e0f10];
+        framebuffer@3e513000 {
+            compatible = "simple-framebuffer";
+            reg = <0 0x3e513000 0x7e9000>;
+            width = <1920>;
+            height = <1080>;
+            stride = <7680>;
+            format = "a8r8g8b8";
+            status = "okay";
+        };
+    };
+    system { linux,revision = <0xc03114>; linux,serial = <0x10000000 0xdeadbeef>; };
+};
+"#;
+
+#[test]
+fn pi_4_comes_up_with_a_tree_that_firmware_has_edited() {
+    // QEMU itself edits memory and arguments, unless it is told nothing of a kernel: this is as the firmware leaves it.
+    let tree = DeviceTree::of_firmware(PI_4).with(EDITED);
+    let mut machine = Setup::raspberry_pi_with("raspi4b", &tree).boot();
+    let log = machine.command("dmesg");
+    machine.expect(&log, "KASLR on");
+    machine.expect(&log, " 4 processors\n");
+    assert_eq!(machine.command("vcgencmd measure_temp"), "temp=25.0'C");
+}
+
+#[test]
+fn pi_4_talks_on_the_uart_that_the_tree_names() {
+    let tree = DeviceTree::of_firmware(PI_4).with("/ { chosen { stdout-path = \"serial0:115200n8\"; }; };");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("tree.dtb");
+    std::fs::write(&file, tree.bytes()).expect("the temporary folder can be written to");
+    // The first of QEMU's serial ports this time.
+    let mut machine = Setup::board("raspi4b").argument("-dtb", &file.display().to_string()).boot();
+    is_driven(&mut machine, "/soc/serial@7e201000", "arm-pl011");
+}
