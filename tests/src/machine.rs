@@ -33,6 +33,8 @@ pub struct Setup {
     ports: Vec<u16>,
     /// Where the kernel and a device tree are put in place of QEMU's choice.
     placed: Option<(u64, (u64, Vec<u8>))>,
+    /// What comes before the kernel then is started as a kernel is: at EL2, with a spin table for the other processors.
+    has_firmware: bool,
     initramfs: Option<PathBuf>,
     folder: TempDir,
 }
@@ -51,23 +53,24 @@ impl Setup {
             cards: 0,
             ports: Vec::new(),
             placed: None,
+            has_firmware: false,
             initramfs: Some(built("initramfs.cpio")),
             folder: tempfile::tempdir().expect("a temporary folder"),
         }
     }
 
-    /// A Raspberry Pi (QEMU's `raspi4b`, `raspi3b`) with the shipped archive and the tree of that file in `out/firmware`. Its
-    /// standard output is the second of QEMU's serial ports.
-    pub fn raspberry_pi(board: &str, tree: &str) -> Self {
-        Self::raspberry_pi_with(board, &DeviceTree::of_firmware(tree))
+    /// A Raspberry Pi (QEMU's `raspi4b`, `raspi3b`) with the shipped archive, and without a tree. The standard output of its
+    /// trees is the second of QEMU's serial ports.
+    pub fn raspberry_pi(board: &str) -> Self {
+        let setup = Self { has_firmware: true, ..Self::board(board) };
+        setup.argument("-serial", "null").argument("-serial", "mon:stdio")
     }
 
-    /// As [`raspberry_pi`](Self::raspberry_pi), with another tree.
-    pub fn raspberry_pi_with(board: &str, tree: &DeviceTree) -> Self {
-        let setup = Self::board(board);
-        let tree = setup.file("tree.dtb", &tree.bytes());
-        let setup = setup.argument("-dtb", &tree.display().to_string());
-        setup.argument("-serial", "null").argument("-serial", "mon:stdio")
+    /// Hands this tree to QEMU, which edits it as the board's firmware does, or nearly.
+    #[must_use]
+    pub fn device_tree(self, tree: &DeviceTree) -> Self {
+        let tree = self.file("tree.dtb", &tree.bytes());
+        self.argument("-dtb", &tree.display().to_string())
     }
 
     /// Adds an option of QEMU's and its value.
@@ -181,10 +184,13 @@ impl Setup {
             Some((place, (address, tree))) => {
                 let tree = self.file("tree.dtb", &tree);
                 let first = self.file("first.bin", &first_instructions(place, address));
-                self.load(&kernel, place)
-                    .load(&tree, address)
-                    .load(&first, FREE_MEMORY)
-                    .argument("-device", &format!("loader,addr={FREE_MEMORY:#x},cpu-num=0"))
+                let setup = self.load(&kernel, place).load(&tree, address);
+                if setup.has_firmware {
+                    setup.argument("-kernel", &first.display().to_string())
+                } else {
+                    let start = format!("loader,addr={FREE_MEMORY:#x},cpu-num=0");
+                    setup.load(&first, FREE_MEMORY).argument("-device", &start)
+                }
             }
         };
         if let Some(initramfs) = self.initramfs.take() {

@@ -52,7 +52,7 @@ impl Board {
                 }
                 let device_tree = firmware::raspberry_pi_4_device_tree(workspace)?;
                 let device_tree = device_tree.strip_prefix(&workspace.root).unwrap_or(&device_tree);
-                let mut arguments = 
+                let mut arguments =
                     words(&format!("-M raspi4b {NO_BLUETOOTH} -kernel out/kernel.img -initrd out/initramfs.cpio -dtb"));
                 arguments.push(device_tree.display().to_string());
                 Ok(arguments)

@@ -1,5 +1,5 @@
 //! Memory for devices: always in the linear map, so that what a device sees lies at one distance from what the
-//! processor sees; and never in a cache line or a page with anything of the kernel's.
+//! processor sees; where all devices reach it; and never in a cache line or a page with anything of the kernel's.
 
 use super::frames;
 use super::layout::PAGE_SIZE;
@@ -39,7 +39,7 @@ pub fn allocate(size: usize, alignment: usize, owner: Owner) -> Option<NonNull<u
             match heap.alloc(layout) {
                 Ok(start) => start,
                 Err(()) => {
-                    let growth = frames::allocate(GROWTH / PAGE_SIZE, GROWTH, owner)?.as_ptr() as usize;
+                    let growth = frames::allocate_for_device(GROWTH / PAGE_SIZE, GROWTH, owner)?.as_ptr() as usize;
                     frames::charge(GROWTH / PAGE_SIZE, owner, Owner::KERNEL);
                     TAKEN.fetch_add(GROWTH, Ordering::Relaxed);
                     // SAFETY: these pages were just allocated for this heap, which keeps them for good.
@@ -51,7 +51,7 @@ pub fn allocate(size: usize, alignment: usize, owner: Owner) -> Option<NonNull<u
         None if small(size).is_some() => return None,
         None => {
             let pages = size.div_ceil(PAGE_SIZE);
-            let start = frames::allocate(pages, alignment, owner)?;
+            let start = frames::allocate_for_device(pages, alignment, owner)?;
             TAKEN.fetch_add(pages * PAGE_SIZE, Ordering::Relaxed);
             start
         }

@@ -21,7 +21,16 @@ const MARGIN: usize = 1 << 20;
 pub const OWNERS: usize = 1024;
 
 /// Free memory. Its lists live in the free pages themselves.
-static FREE: Lock<Buddies<40>> = Lock::new(Buddies::empty());
+struct Free {
+    /// What all devices reach.
+    near: Buddies<40>,
+    /// What some don't reach, and who needs no device takes first.
+    far: Buddies<40>,
+    /// Where the one ends and the other begins.
+    boundary: usize,
+}
+
+static FREE: Lock<Free> = Lock::new(Free { near: Buddies::empty(), far: Buddies::empty(), boundary: usize::MAX });
 
 /// How many pages are charged to each owner.
 static CHARGED: [AtomicUsize; OWNERS] = [const { AtomicUsize::new(0) }; OWNERS];
@@ -47,13 +56,26 @@ pub fn largest_holder() -> (Owner, usize) {
     owners.map(|owner| (owner, charged(owner))).max_by_key(|(_, bytes)| *bytes).unwrap_or((Owner::KERNEL, 0))
 }
 
+/// Says where in the linear map the memory ends that all devices reach, before any is added.
+pub fn set_boundary(address: usize) {
+    FREE.lock().boundary = address;
+}
+
 /// Gives a range of the linear map to the allocator.
 ///
 /// # Safety
 /// The range must be mapped, writable, page-aligned, and nobody else's.
 pub unsafe fn add(start: usize, end: usize) {
-    // SAFETY: the caller's obligation.
-    unsafe { FREE.lock().add_to_heap(start, end) }
+    let mut free = FREE.lock();
+    let boundary = free.boundary.clamp(start, end);
+    if start < boundary {
+        // SAFETY: the caller's obligation.
+        unsafe { free.near.add_to_heap(start, boundary) }
+    }
+    if boundary < end {
+        // SAFETY: as above.
+        unsafe { free.far.add_to_heap(boundary, end) }
+    }
 }
 
 /// Bytes that are free.
@@ -61,8 +83,9 @@ pub fn free_bytes() -> usize {
     unused(&FREE.lock())
 }
 
-fn unused(free: &Buddies<40>) -> usize {
-    free.stats_total_bytes() - free.stats_alloc_actual()
+fn unused(free: &Free) -> usize {
+    let of = |part: &Buddies<40>| part.stats_total_bytes() - part.stats_alloc_actual();
+    of(&free.near) + of(&free.far)
 }
 
 /// How much has to stay free of what an owner asks for.
@@ -82,6 +105,21 @@ fn layout(bytes: usize, alignment: usize) -> Option<Layout> {
 
 /// Allocates contiguous pages, with any contents, aligned to `alignment` (a power of two), and charges them to `owner`.
 pub fn allocate(pages: usize, alignment: usize, owner: Owner) -> Option<NonNull<u8>> {
+    let from = |free: &mut Free, layout| free.far.alloc(layout).or_else(|()| free.near.alloc(layout));
+    allocate_from(from, pages, alignment, owner)
+}
+
+/// As [`allocate`], where all devices reach them.
+pub fn allocate_for_device(pages: usize, alignment: usize, owner: Owner) -> Option<NonNull<u8>> {
+    allocate_from(|free, layout| free.near.alloc(layout), pages, alignment, owner)
+}
+
+fn allocate_from(
+    from: impl FnOnce(&mut Free, Layout) -> Result<NonNull<u8>, ()>,
+    pages: usize,
+    alignment: usize,
+    owner: Owner,
+) -> Option<NonNull<u8>> {
     let bytes = pages.checked_mul(PAGE_SIZE).filter(|bytes| *bytes > 0)?;
     let rounded = bytes.checked_next_power_of_two()?.max(alignment);
     let layout = layout(rounded, alignment)?;
@@ -91,7 +129,7 @@ pub fn allocate(pages: usize, alignment: usize, owner: Owner) -> Option<NonNull<
     if left < RESERVE + MARGIN && left < floor(owner) {
         return None;
     }
-    let start = free.alloc(layout).ok()?;
+    let start = from(&mut free, layout).ok()?;
     // The allocator hands out powers of two: give back what lies beyond the end.
     // SAFETY: these pages are part of what was just allocated.
     unsafe { give_back(&mut free, start.as_ptr() as usize + bytes, start.as_ptr() as usize + rounded) };
@@ -113,14 +151,16 @@ pub unsafe fn free(start: NonNull<u8>, pages: usize, owner: Owner) {
 
 /// # Safety
 /// The pages from `address` to `end` must be allocated, and used by nobody.
-unsafe fn give_back(free: &mut Buddies<40>, mut address: usize, end: usize) {
+unsafe fn give_back(free: &mut Free, mut address: usize, end: usize) {
+    // What was allocated in one piece doesn't cross the boundary.
+    let part = if address < free.boundary { &mut free.near } else { &mut free.far };
     while address < end {
         // The largest naturally aligned block that starts here and doesn't reach beyond the end.
         let size = (1 << address.trailing_zeros()).min(1 << (end - address).ilog2());
         if let (Some(block), Some(layout)) = (NonNull::new(address as *mut u8), layout(size, PAGE_SIZE)) {
             // SAFETY: a naturally aligned part of an allocated block is a block of its own to a buddy allocator, which
             // keeps no record of allocated blocks; the caller answers for the rest.
-            unsafe { free.dealloc(block, layout) };
+            unsafe { part.dealloc(block, layout) };
         }
         address += size;
     }

@@ -124,6 +124,15 @@ fn total(ranges: &[Range<usize>]) -> usize {
     ranges.iter().map(Range::len).sum()
 }
 
+/// Where the memory ends that the devices of every bus reach: on a Raspberry Pi 4, some only reach the first GiB.
+fn reach_of_devices(tree: &Tree<'_>) -> usize {
+    let buses = tree.nodes().filter(|node| node.property("dma-ranges").is_some_and(|ranges| !ranges.is_empty()));
+    let windows = buses.filter_map(|bus| bus.children().next()?.dma_windows().ok());
+    let reach = windows
+        .filter_map(|windows| windows.iter().map(|window| window.address.saturating_add(window.size) as usize).max());
+    reach.min().unwrap_or(usize::MAX)
+}
+
 /// Takes over all memory that the tree lists and nobody has reserved, and switches to the final page tables.
 ///
 /// # Errors
@@ -185,6 +194,7 @@ pub unsafe fn initialise(tree: &Tree<'_>, handover: &Handover) -> Result<()> {
     kept.iter().for_each(|range| ranges::subtract(&mut unmapped, range));
     unmapped.push(image);
 
+    frames::set_boundary(layout::linear(reach_of_devices(tree).min(layout::LINEAR_SIZE)));
     let sum = total(&memory);
     MEMORY.lock().clone_from(&memory);
     let mut usable = memory.clone();
