@@ -1,17 +1,20 @@
 //! Interrupt lines: who is served by which, and passing them on.
 //!
-//! One controller collects all lines for now, the root of the interrupt tree. It is a module like any other.
+//! One controller interrupts the processors, the root of the interrupt tree; lines of others may come together in lines of
+//! it. All are modules like any other.
 //!
 //! An interrupt is taken at once wherever it comes. The kernel's timer and signals are served there and then; a driver's
 //! has to wait while the interrupted thread holds a lock. Drivers' handlers run on a thread of their own, unless
 //! [`Driver::interrupt_now`](abi::Driver::interrupt_now) has done all there is to do.
+
+mod controllers;
 
 use crate::processor::{self, HardLock, InterruptsMasked, MOST};
 use crate::registry::{self, Object};
 use crate::thread::{self, event, schedule};
 use crate::{failure, trace};
 use abi::event::Signal;
-use abi::interrupt::{Acknowledged, Cause, InterruptController, Line, ProcessorId, Served, Urgency};
+use abi::interrupt::{InterruptController, Line, ProcessorId, Served, Urgency};
 use abi::registry::ProviderId;
 use abi::running::Publication;
 use abi::sync::Lock;
@@ -21,7 +24,8 @@ use abi::{Class, Error, Handle, Result};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use controllers::{LineId, ROOT, Source, Taken};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::{iter, ptr};
 
 /// Who serves a line.
@@ -54,16 +58,15 @@ struct Claim {
     counts: Box<[AtomicU64]>,
 }
 
-struct Table {
-    controller: Option<ProviderId>,
+/// A controller in use.
+struct Controller {
+    provider: ProviderId,
     /// By line number.
     claims: Vec<Option<Claim>>,
 }
 
-static TABLE: Lock<Table> = Lock::new(Table { controller: None, claims: Vec::new() });
-
-/// Where the controller is published, while it is in use.
-static CONTROLLER: AtomicPtr<Publication> = AtomicPtr::new(ptr::null_mut());
+/// By place.
+static TABLE: Lock<Vec<Option<Controller>>> = Lock::new(Vec::new());
 
 /// The timer's line; [`NONE`] before it is claimed.
 static TIMER: AtomicU32 = AtomicU32::new(NONE);
@@ -75,7 +78,7 @@ static TIMER_COUNTS: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
 const NONE: u32 = u32::MAX;
 
 /// What each processor has acknowledged and not yet served. Until it is ended no other comes but the timer.
-static DEFERRED: [HardLock<Option<Acknowledged>>; MOST] = [const { HardLock::new(None) }; MOST];
+static DEFERRED: [HardLock<Option<(LineId, Taken)>>; MOST] = [const { HardLock::new(None) }; MOST];
 
 /// How often drivers may be interrupted in a row while the thread that runs doesn't get to its next instruction.
 const MOST_IN_A_ROW: u32 = 10_000;
@@ -84,35 +87,71 @@ const MOST_IN_A_ROW: u32 = 10_000;
 static LAST_PLACES: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
 static IN_A_ROW: [AtomicU32; MOST] = [const { AtomicU32::new(0) }; MOST];
 
-/// The controller in use.
-fn controller() -> Option<Handle<dyn InterruptController>> {
-    // SAFETY: publications are never freed; this one is of the class.
-    unsafe { Some(Handle::from_publication(CONTROLLER.load(Ordering::Acquire).as_ref()?)) }
+/// All lines that are taken.
+fn claims(table: &[Option<Controller>]) -> impl Iterator<Item = (LineId, &Claim)> {
+    table.iter().enumerate().flat_map(|(place, controller)| {
+        let claims = controller.iter().flat_map(|controller| controller.claims.iter().flatten());
+        claims.filter_map(move |claim| Some((LineId::new(place, claim.line.number)?, claim)))
+    })
 }
 
-fn claim(provider: ProviderId, specifier: &[u32], handler: Handler) -> Result<u32> {
+/// The claim of a line.
+fn claim_of(table: &mut [Option<Controller>], line: LineId) -> Option<&mut Option<Claim>> {
+    table.get_mut(line.place())?.as_mut()?.claims.get_mut(line.number() as usize)
+}
+
+fn claim(provider: ProviderId, specifier: &[u32], handler: Handler) -> Result<LineId> {
     let deferred = || Error::Deferred(format!("interrupt controller {}", registry::name(provider)));
     let publication = registry::publication(provider, Class::InterruptController).ok_or_else(deferred)?;
     // SAFETY: it is of the class.
     let handle: Handle<dyn InterruptController> = unsafe { Handle::from_publication(publication) };
     let line = handle.call(|controller| controller.translate(specifier))??;
     let mut table = TABLE.lock();
-    if *table.controller.get_or_insert(provider) != provider {
-        return Err(Error::Unsupported(format!("interrupts of a second controller, {}", registry::name(provider))));
-    }
-    CONTROLLER.store(ptr::from_ref(publication).cast_mut(), Ordering::Release);
+    let place = match table.iter().position(|known| known.as_ref().is_some_and(|known| known.provider == provider)) {
+        Some(place) => place,
+        None => {
+            let place = use_controller(&table, provider, publication)?;
+            if table.len() <= place {
+                table.resize_with(place + 1, || None);
+            }
+            table[place] = Some(Controller { provider, claims: Vec::new() });
+            place
+        }
+    };
     let number = line.number as usize;
-    if table.claims.len() <= number {
-        table.claims.resize_with(number + 1, || None);
+    let id = LineId::new(place, line.number);
+    let id = id.ok_or_else(|| Error::Unsupported(format!("an interrupt line of number {number}")))?;
+    if let Some(Some(controller)) = table.get_mut(place)
+        && controller.claims.len() <= number
+    {
+        controller.claims.resize_with(number + 1, || None);
     }
-    match table.claims.get_mut(number) {
+    match claim_of(&mut table, id) {
         Some(slot @ None) => {
             let counts = iter::repeat_with(AtomicU64::default).take(MOST).collect();
             *slot = Some(Claim { line, handler, active: false, thread: None, counts });
         }
-        _ => return Err(Error::Busy(format!("interrupt line {number} is taken"))),
+        _ => return Err(Error::Busy(format!("interrupt line {number} of {} is taken", registry::name(provider)))),
     }
-    Ok(line.number)
+    Ok(id)
+}
+
+/// Puts a controller into use: behind the lines that it has itself taken, or as the root if it has none.
+fn use_controller(
+    table: &[Option<Controller>],
+    provider: ProviderId,
+    publication: &'static Publication,
+) -> Result<usize> {
+    let own: Vec<LineId> = lines_in(table, provider).collect();
+    if !own.is_empty() {
+        return controllers::add(publication, own.into_iter());
+    }
+    if let Some(Some(root)) = table.get(ROOT) {
+        let (other, root) = (registry::name(provider), registry::name(root.provider));
+        return Err(Error::Unsupported(format!("{other} as a second root of the interrupt tree, beside {root}")));
+    }
+    controllers::set_root(publication);
+    Ok(ROOT)
 }
 
 /// Takes a node's interrupt for its driver. Silent until [`activate`].
@@ -122,7 +161,7 @@ fn claim(provider: ProviderId, specifier: &[u32], handler: Handler) -> Result<u3
 /// [`Error::Busy`] if the line is taken.
 pub fn claim_for_driver(controller: ProviderId, specifier: &[u32], provider: ProviderId, index: usize) -> Result<u32> {
     let root = registry::root(provider).ok_or(Error::Gone)?;
-    claim(controller, specifier, Handler::Driver { provider, root, index })
+    claim(controller, specifier, Handler::Driver { provider, root, index }).map(LineId::raw)
 }
 
 /// Takes the timer's interrupt.
@@ -130,25 +169,25 @@ pub fn claim_for_driver(controller: ProviderId, specifier: &[u32], provider: Pro
 /// # Errors
 /// As [`claim_for_driver`].
 pub fn claim_for_timer(controller: ProviderId, specifier: &[u32]) -> Result<()> {
-    let number = claim(controller, specifier, Handler::Timer)?;
-    TIMER.store(number, Ordering::Relaxed);
-    enable(number)
+    let line = claim(controller, specifier, Handler::Timer)?;
+    TIMER.store(line.raw(), Ordering::Relaxed);
+    enable(line)
 }
 
-fn enable(number: u32) -> Result<()> {
-    let (line, urgency) = match TABLE.lock().claims.get_mut(number as usize) {
+fn enable(id: LineId) -> Result<()> {
+    let (line, urgency) = match claim_of(&mut TABLE.lock(), id) {
         Some(Some(claim)) => {
             claim.active = true;
             (claim.line, claim.handler.urgency())
         }
         _ => return Ok(()),
     };
-    controller().ok_or(Error::Gone)?.call(|controller| controller.enable(line, urgency))?
+    controllers::get(id.place()).ok_or(Error::Gone)?.call(|controller| controller.enable(line, urgency))?
 }
 
 /// Whether there is a controller in use.
 pub fn has_controller() -> bool {
-    TABLE.lock().controller.is_some()
+    controllers::get(ROOT).is_some()
 }
 
 /// Lets the controller, and through it the kernel's timer, interrupt the calling processor, which isn't the one that the
@@ -157,18 +196,18 @@ pub fn has_controller() -> bool {
 /// # Errors
 /// When there is no controller, or it can't.
 pub fn start_processor() -> Result<()> {
-    let controller = controller().ok_or(Error::Gone)?;
+    let controller = controllers::get(ROOT).ok_or(Error::Gone)?;
     controller.call(|controller| controller.start_processor())??;
     match TIMER.load(Ordering::Relaxed) {
         NONE => Ok(()),
-        number => enable(number),
+        line => enable(LineId::from_raw(line)),
     }
 }
 
 /// Interrupts processor number `index`. What was written before is there for it to see. Does nothing without a
 /// controller or for a processor that hasn't been started.
 pub fn signal(index: usize) {
-    let (Some(processor), Some(controller)) = (processor::identifier_of(index), controller()) else { return };
+    let (Some(processor), Some(controller)) = (processor::identifier_of(index), controllers::get(ROOT)) else { return };
     aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::ISHST);
     // A controller that is gone interrupts nobody.
     let _ = controller.call(|controller| controller.signal(ProcessorId::from_mpidr(processor)));
@@ -188,31 +227,37 @@ pub fn deactivate(provider: ProviderId) {
     lines_of(provider).into_iter().for_each(silence);
 }
 
-fn silence(number: u32) {
+fn silence(line: LineId) {
     // A controller that is gone has nothing to silence.
-    let _ = controller().map(|controller| controller.call(|controller| controller.disable(number)));
+    let controller = controllers::get(line.place());
+    let _ = controller.map(|controller| controller.call(|controller| controller.disable(line.number())));
 }
 
 /// The lines that `provider` has taken.
-fn lines_of(provider: ProviderId) -> Vec<u32> {
-    let is_theirs =
-        |claim: &&Claim| matches!(claim.handler, Handler::Driver { provider: owner, .. } if owner == provider);
-    TABLE.lock().claims.iter().flatten().filter(is_theirs).map(|claim| claim.line.number).collect()
+fn lines_of(provider: ProviderId) -> Vec<LineId> {
+    lines_in(&TABLE.lock(), provider).collect()
 }
 
-/// Gives a line back.
-pub fn release(number: u32) {
+fn lines_in(table: &[Option<Controller>], provider: ProviderId) -> impl Iterator<Item = LineId> {
+    let is_theirs =
+        move |claim: &Claim| matches!(claim.handler, Handler::Driver { provider: owner, .. } if owner == provider);
+    claims(table).filter(move |(_, claim)| is_theirs(claim)).map(|(line, _)| line)
+}
+
+/// Gives a line back, by its number that [`claim_for_driver`] returned.
+pub fn release(line: u32) {
+    let line = LineId::from_raw(line);
     let mut table = TABLE.lock();
-    let released = table.claims.get_mut(number as usize).and_then(Option::take);
-    let unused = table.claims.iter().all(Option::is_none);
+    let Some(Claim { active, thread, .. }) = claim_of(&mut table, line).and_then(Option::take) else { return };
+    let is_unused = |controller: &Controller| controller.claims.iter().all(Option::is_none);
+    let unused = table.get_mut(line.place()).filter(|place| place.as_ref().is_some_and(is_unused));
+    let unused = unused.and_then(Option::take).is_some();
     drop(table);
-    let Some(Claim { active, thread, .. }) = released else { return };
     if active {
-        silence(number);
+        silence(line);
     }
     if unused {
-        TABLE.lock().controller = None;
-        CONTROLLER.store(ptr::null_mut(), Ordering::Release);
+        controllers::remove(line.place());
     }
     if let Some(signal) = thread {
         event::destroy(signal);
@@ -222,7 +267,7 @@ pub fn release(number: u32) {
 /// Gives back all lines of `provider`; returns how many.
 pub fn release_all(provider: ProviderId) -> usize {
     let theirs = lines_of(provider);
-    theirs.iter().for_each(|number| release(*number));
+    theirs.iter().for_each(|line| release(line.raw()));
     theirs.len()
 }
 
@@ -233,14 +278,17 @@ pub fn users_of(controller: ProviderId) -> Vec<ProviderId> {
         Handler::Driver { provider, .. } => Some(provider),
         Handler::Timer => None,
     };
-    let claims = table.claims.iter().flatten().filter(|_| table.controller == Some(controller));
-    claims.filter_map(provider).collect()
+    let controllers = table.iter().flatten().filter(|known| known.provider == controller);
+    controllers.flat_map(|known| known.claims.iter().flatten()).filter_map(provider).collect()
 }
 
 /// Whether the kernel itself is interrupted through this controller: by its timer, or by signals between processors.
 pub fn serves_the_kernel(controller: ProviderId) -> bool {
-    let has_use = processor::count() > 1 || TIMER.load(Ordering::Relaxed) != NONE;
-    TABLE.lock().controller == Some(controller) && has_use
+    let is_at = |place: usize| {
+        TABLE.lock().get(place).and_then(Option::as_ref).is_some_and(|known| known.provider == controller)
+    };
+    let timer = TIMER.load(Ordering::Relaxed);
+    (timer != NONE && is_at(LineId::from_raw(timer).place())) || (processor::count() > 1 && is_at(ROOT))
 }
 
 /// How often which line has interrupted.
@@ -260,48 +308,37 @@ pub fn status() -> Vec<InterruptStatus> {
             Handler::Driver { provider, .. } => Some(provider),
         },
     };
-    table.claims.iter().flatten().map(status).collect()
+    claims(&table).map(|(_, claim)| status(claim)).collect()
 }
 
 /// Takes the most urgent interrupt, which came before the instruction at `place`. Called with interrupts masked; another
 /// that is pending comes right after. Returns whether the timer found that the running thread has run for a whole tick.
 pub fn dispatch(place: u64) -> bool {
-    let Some(controller) = controller() else { return false };
-    // A controller in use can't be removed, and one that isn't in use lets no interrupt through.
-    let acknowledged = match controller.call(|controller| controller.acknowledge()) {
-        Ok(Some(acknowledged)) => acknowledged,
-        Ok(None) => return false,
-        // It would come again at once, and for ever.
-        Err(Error::Failed(how)) => panic!("nothing goes on without interrupts, and their controller's module {how}"),
-        Err(_) => {
-            thread::mend_calls();
-            return false;
-        }
-    };
+    let Some(taken) = Taken::take() else { return false };
     let mut whole_tick = false;
-    match acknowledged.cause {
-        Cause::Signal => {
+    match taken.source {
+        Source::Signal => {
             processor::count_signal();
             // Perhaps a thread waits for this processor.
             abi::running::block().pending.store(1, Ordering::Relaxed);
         }
-        Cause::Line(number) if number == TIMER.load(Ordering::Relaxed) => {
+        Source::Line(line) if line.raw() == TIMER.load(Ordering::Relaxed) => {
             TIMER_COUNTS[processor::index() % MOST].fetch_add(1, Ordering::Relaxed);
             whole_tick = schedule::tick();
         }
-        Cause::Line(_) => {
+        Source::Line(line) => {
             let block = abi::running::block();
             if block.masked.load(Ordering::Relaxed) == 0 {
                 count_in_a_row(place);
-                serve(controller, acknowledged);
+                serve(line, taken);
             } else {
-                *DEFERRED[processor::index() % MOST].lock() = Some(acknowledged);
+                *DEFERRED[processor::index() % MOST].lock() = Some((line, taken));
                 block.pending.store(1, Ordering::Relaxed);
             }
             return false;
         }
     }
-    let _ = controller.call(|controller| controller.end(acknowledged));
+    taken.end();
     whole_tick
 }
 
@@ -327,13 +364,13 @@ fn is_stuck() -> bool {
 /// Serves the interrupt that had to wait. Called with interrupts masked.
 pub fn serve_deferred() {
     let deferred = DEFERRED[processor::index() % MOST].lock().take();
-    if let (Some(acknowledged), Some(controller)) = (deferred, controller()) {
-        serve(controller, acknowledged);
+    if let Some((line, taken)) = deferred {
+        serve(line, taken);
     }
 }
 
 /// Serves an interrupt of a driver's. Called with interrupts masked and no lock held.
-fn serve(controller: Handle<dyn InterruptController>, acknowledged: Acknowledged) {
+fn serve(line: LineId, taken: Taken) {
     let block = abi::running::block();
     // Until it is ended, only the timer interrupts; and no other thread may run before that.
     block.held[0].set(ptr::null());
@@ -341,18 +378,16 @@ fn serve(controller: Handle<dyn InterruptController>, acknowledged: Acknowledged
     schedule::watch_interrupt();
     // SAFETY: the vectors are installed; no lock is held.
     unsafe { processor::unmask_interrupts() };
-    if let Cause::Line(number) = acknowledged.cause {
-        serve_line(controller, number);
-    }
+    serve_line(line);
     core::mem::forget(InterruptsMasked::new());
     block.masked.store(0, Ordering::Relaxed);
-    let _ = controller.call(|controller| controller.end(acknowledged));
+    taken.end();
 }
 
-fn serve_line(controller: Handle<dyn InterruptController>, number: u32) {
-    let _traced = trace::interrupt(number);
-    let table = TABLE.lock();
-    let claim = table.claims.get(number as usize).and_then(Option::as_ref).map(|claim| {
+fn serve_line(line: LineId) {
+    let _traced = trace::interrupt(line.number());
+    let mut table = TABLE.lock();
+    let claim = claim_of(&mut table, line).and_then(|claim| claim.as_ref()).map(|claim| {
         if let Some(count) = claim.counts.get(processor::index()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -377,10 +412,10 @@ fn serve_line(controller: Handle<dyn InterruptController>, number: u32) {
         _ => None,
     };
     // It would come again at once.
-    let _ = controller.call(|controller| controller.disable(number));
+    silence(line);
     match served {
         Some((_, Some(signal))) => event::raise(signal),
-        Some((provider, None)) => crate::supervision::start_interrupt_thread(provider, number),
+        Some((provider, None)) => crate::supervision::start_interrupt_thread(provider, line.raw()),
         None => {}
     }
 }
@@ -389,9 +424,10 @@ fn serve_line(controller: Handle<dyn InterruptController>, number: u32) {
 ///
 /// # Errors
 /// [`Error::OutOfMemory`].
-pub fn start_thread(provider: ProviderId, number: u32) -> Result<()> {
+pub fn start_thread(provider: ProviderId, line: u32) -> Result<()> {
+    let line = LineId::from_raw(line);
     let mut table = TABLE.lock();
-    let Some(Some(claim)) = table.claims.get_mut(number as usize) else { return Ok(()) };
+    let Some(Some(claim)) = claim_of(&mut table, line) else { return Ok(()) };
     let Handler::Driver { root, index, .. } = claim.handler else { return Ok(()) };
     if claim.thread.is_some() {
         return Ok(());
@@ -404,10 +440,10 @@ pub fn start_thread(provider: ProviderId, number: u32) -> Result<()> {
         // It ends with the event, when the line is given back.
         while event::wait(signal, None).is_ok() {
             if registry::call(root, |object| object.interrupt(index)).is_ok() {
-                let _ = enable(number);
+                let _ = enable(line);
             }
         }
     };
-    let name = format!("irq/{number}");
+    let name = format!("irq/{}", line.number());
     thread::spawn(&name, Some(provider), Priority::Urgent, Box::new(body))
 }

@@ -3,37 +3,53 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use crate::cargo::Workspace;
 use crate::{debian, files};
 
-const RASPBERRY_PI_4: &str = "bcm2711-rpi-4-b.dtb";
+/// The device tree of the Raspberry Pi 4, model B, as Debian's kernel package for arm64 names it.
+pub const RASPBERRY_PI_4: &str = "bcm2711-rpi-4-b.dtb";
 
-/// The device tree of the Raspberry Pi 4, model B, as Debian's kernel package for arm64 has it.
-pub fn raspberry_pi_4_device_tree(workspace: &Workspace) -> Result<PathBuf> {
-    let path = workspace.out().join("firmware").join(RASPBERRY_PI_4);
-    if !path.exists() {
-        eprintln!("    Fetching {RASPBERRY_PI_4} from Debian's kernel package for arm64 (some 60 MB, once)");
-        let contents = from_kernel_package(&workspace.scratch().join("apt"), RASPBERRY_PI_4).with_context(|| {
-            format!("cannot fetch {RASPBERRY_PI_4} (a copy from any Linux 6 will do, put at {})", path.display())
-        })?;
-        files::write(&path, &contents)?;
+/// That of the Raspberry Pi 3, model B.
+pub const RASPBERRY_PI_3: &str = "bcm2837-rpi-3-b.dtb";
+
+/// All that are fetched, in one go.
+const DEVICE_TREES: [&str; 2] = [RASPBERRY_PI_4, RASPBERRY_PI_3];
+
+/// Fetches the device trees that aren't there yet.
+pub fn fetch_device_trees(workspace: &Workspace) -> Result<()> {
+    let folder = workspace.out().join("firmware");
+    if DEVICE_TREES.iter().all(|name| folder.join(name).exists()) {
+        return Ok(());
     }
-    Ok(path)
+    eprintln!("    Fetching {} from Debian's kernel package for arm64 (some 60 MB, once)", DEVICE_TREES.join(" and "));
+    from_kernel_package(&workspace.scratch().join("apt"), &folder).with_context(|| {
+        format!(
+            "cannot fetch the boards' device trees (copies from any Linux 6 will do, put into {})",
+            folder.display()
+        )
+    })
 }
 
-/// Takes a device tree from the package.
-fn from_kernel_package(folder: &Path, name: &str) -> Result<Vec<u8>> {
+/// Where a device tree is, one of those above. It is fetched if need be.
+pub fn device_tree(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    fetch_device_trees(workspace)?;
+    Ok(workspace.out().join("firmware").join(name))
+}
+
+/// Takes the device trees from the package.
+fn from_kernel_package(folder: &Path, out: &Path) -> Result<()> {
     let package = debian::download_dependency(folder, "linux-image-arm64", "")?;
-    let mut unpack = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&package).stdout(Stdio::piped()).spawn()?;
-    let files = unpack.stdout.take().context("dpkg-deb has no output")?;
-    let extract = ["--extract", "--to-stdout", "--wildcards", &format!("*/{name}")];
-    let extracted = Command::new("tar").args(extract).stdin(files).output()?;
-    unpack.wait()?;
-    std::fs::remove_dir_all(folder)?;
-    if extracted.stdout.is_empty() {
-        bail!("{} has no {name}", package.display());
+    for name in DEVICE_TREES {
+        let mut unpack = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&package).stdout(Stdio::piped()).spawn()?;
+        let contents = unpack.stdout.take().context("dpkg-deb has no output")?;
+        let extract = ["--extract", "--to-stdout", "--wildcards", &format!("*/{name}")];
+        let extracted = Command::new("tar").args(extract).stdin(contents).output()?;
+        unpack.wait()?;
+        ensure!(!extracted.stdout.is_empty(), "{} has no {name}", package.display());
+        files::write(&out.join(name), &extracted.stdout)?;
     }
-    Ok(extracted.stdout)
+    std::fs::remove_dir_all(folder)?;
+    Ok(())
 }

@@ -37,7 +37,7 @@ usage: ./x COMMAND
 
   build                  build out/kernel.img, out/kernel.elf, out/initramfs.cpio and out/modules/*.o
   run [--board BOARD] [-- ARGUMENT...]
-                         build and boot in QEMU, on board virt (the default) or rpi4, with further arguments for QEMU
+                         build and boot in QEMU, on board virt (the default), rpi3 or rpi4, with further arguments for QEMU
   gdb [HOST:PORT] [-- ARGUMENT...]
                          attach gdb to a machine that runs, by default to that of ./x run -- -s, with the symbols of
                          the kernel and of every module

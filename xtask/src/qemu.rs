@@ -15,14 +15,13 @@ const QEMU: &str = "qemu-system-aarch64";
 /// name follows.
 const CONSOLE: [&str; 6] = ["-nographic", "-serial", "chardev:console", "-mon", "console", "-chardev"];
 
-/// On a Raspberry Pi the first UART is there for Bluetooth, and the header's pins are the second's.
-const NO_BLUETOOTH: &str = "-serial null";
-
 /// The machine to run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Board {
     /// QEMU's own `virt`.
     Virt,
+    /// The Raspberry Pi 3, model B.
+    RaspberryPi3,
     /// The Raspberry Pi 4, model B.
     RaspberryPi4,
 }
@@ -32,8 +31,9 @@ impl Board {
     pub fn named(name: &str) -> Result<Self> {
         match name {
             "virt" => Ok(Self::Virt),
+            "rpi3" => Ok(Self::RaspberryPi3),
             "rpi4" => Ok(Self::RaspberryPi4),
-            _ => bail!("there is no board {name:?}; there are virt and rpi4"),
+            _ => bail!("there is no board {name:?}; there are virt, rpi3 and rpi4"),
         }
     }
 
@@ -46,19 +46,22 @@ impl Board {
                  -netdev user,id=n0,hostfwd=udp:127.0.0.1:5007-:7,hostfwd=tcp:127.0.0.1:5007-:7 \
                  -device virtio-net-device,netdev=n0",
             )),
-            Self::RaspberryPi4 => {
-                if !text_of(Command::new(QEMU).args(["-machine", "help"]))?.contains("raspi4b") {
-                    bail!("this QEMU has no Raspberry Pi 4: that takes version 9 or later");
-                }
-                let device_tree = firmware::raspberry_pi_4_device_tree(workspace)?;
-                let device_tree = device_tree.strip_prefix(&workspace.root).unwrap_or(&device_tree);
-                let mut arguments =
-                    words(&format!("-M raspi4b {NO_BLUETOOTH} -kernel out/kernel.img -initrd out/initramfs.cpio -dtb"));
-                arguments.push(device_tree.display().to_string());
-                Ok(arguments)
-            }
+            Self::RaspberryPi3 => raspberry_pi(workspace, "raspi3b", firmware::RASPBERRY_PI_3),
+            Self::RaspberryPi4 => raspberry_pi(workspace, "raspi4b", firmware::RASPBERRY_PI_4),
         }
     }
+}
+
+fn raspberry_pi(workspace: &Workspace, machine: &str, device_tree: &str) -> Result<Vec<String>> {
+    if !text_of(Command::new(QEMU).args(["-machine", "help"]))?.contains(machine) {
+        bail!("this QEMU has no {machine}: the Raspberry Pi 4 takes version 9 or later");
+    }
+    let device_tree = firmware::device_tree(workspace, device_tree)?;
+    let device_tree = device_tree.strip_prefix(&workspace.root).unwrap_or(&device_tree).display();
+    // The first UART is there for Bluetooth; the header's pins, where people connect a console, are the second's.
+    let words =
+        format!("-M {machine} -kernel out/kernel.img -initrd out/initramfs.cpio -dtb {device_tree} -serial null");
+    Ok(words.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Replaces this program by QEMU with what was built, on the given board, after printing its command line.

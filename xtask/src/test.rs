@@ -50,7 +50,7 @@ pub fn test(workspace: &Workspace) -> Result<()> {
 
     sdk::pack(workspace)?;
     build::build_test_modules(workspace)?;
-    firmware::raspberry_pi_4_device_tree(workspace)?;
+    firmware::fetch_device_trees(workspace)?;
     step("fuzz targets", workspace.cargo().args(["test", "--package", FUZZ, "--profile", "checked"]))?;
     step("tests in QEMU", workspace.cargo().args(["test", "--package", SYSTEM, "--tests", "--no-fail-fast"]))
 }

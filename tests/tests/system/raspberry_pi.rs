@@ -2,11 +2,16 @@
 
 use tests::{DeviceTree, Machine, PROMPT, READY, Setup};
 
-/// The tree of the Raspberry Pi 4.
+/// The trees of the Raspberry Pi 4 and 3.
 const PI_4: &str = "bcm2711-rpi-4-b.dtb";
+const PI_3: &str = "bcm2837-rpi-3-b.dtb";
 
 fn pi_4() -> Setup {
     Setup::raspberry_pi("raspi4b").device_tree(&DeviceTree::of_firmware(PI_4))
+}
+
+fn pi_3() -> Setup {
+    Setup::raspberry_pi("raspi3b").device_tree(&DeviceTree::of_firmware(PI_3))
 }
 
 /// Checks which module drives a node.
@@ -30,23 +35,35 @@ fn pi_4_comes_up_on_the_uart_of_its_header() {
     ] {
         is_driven(&mut machine, node, module);
     }
-    // Typing arrives by interrupts.
+    // The GIC is the only controller that is used.
+    let row = machine.row("lsdev", "/soc/local_intc@40000000");
+    assert_eq!(row.last().map(String::as_str), Some("empty"));
+    types_by_interrupts(&mut machine);
+}
+
+/// Checks that what is typed arrives by interrupts of the UART.
+fn types_by_interrupts(machine: &mut Machine) {
     let count = |machine: &mut Machine| {
         let row = machine.command("irqs");
         let row = row.lines().find(|line| line.ends_with("/soc/serial@7e215040")).map(str::to_owned);
         let row = row.unwrap_or_else(|| machine.fail("the UART has no line"));
         row.split_whitespace().skip(1).map_while(|word| word.parse::<u64>().ok()).sum::<u64>()
     };
-    let before = count(&mut machine);
-    assert!(count(&mut machine) > before);
+    let before = count(machine);
+    assert!(count(machine) > before);
     // Output that is longer than every FIFO on the way.
     let help = machine.command("help");
     machine.expect(&help, "show the time since reset");
 }
 
 #[test]
-fn pi_4_runs_four_processors_by_spin_table() {
-    let mut machine = pi_4().boot();
+fn pis_run_four_processors_by_spin_table() {
+    for setup in [pi_4(), pi_3()] {
+        runs_four_processors(&mut setup.boot());
+    }
+}
+
+fn runs_four_processors(machine: &mut Machine) {
     let log = machine.command("dmesg");
     machine.expect(&log, " 4 processors\n");
     for number in 0..4 {
@@ -97,13 +114,35 @@ fn pi_4_sets_and_reads_pins() {
 }
 
 #[test]
-fn pi_4_reboots_and_switches_itself_off() {
-    let mut machine = pi_4().boot();
-    machine.type_in("reboot\r");
-    machine.wait_for(READY);
-    machine.wait_for(PROMPT);
-    machine.type_in("poweroff\r");
-    assert!(machine.wait_for_exit().0.success());
+fn pis_reboot_and_switch_themselves_off() {
+    for setup in [pi_4(), pi_3()] {
+        let mut machine = setup.boot();
+        machine.type_in("reboot\r");
+        machine.wait_for(READY);
+        machine.wait_for(PROMPT);
+        machine.type_in("poweroff\r");
+        assert!(machine.wait_for_exit().0.success());
+    }
+}
+
+#[test]
+fn pi_3_takes_interrupts_through_two_controllers() {
+    let mut machine = pi_3().boot();
+    is_driven(&mut machine, "/soc/local_intc@40000000", "bcm2836-l1-intc");
+    is_driven(&mut machine, "/soc/interrupt-controller@7e00b200", "bcm2835-armctrl-ic");
+    is_driven(&mut machine, "/soc/serial@7e215040", "bcm2835-aux-uart");
+    types_by_interrupts(&mut machine);
+    // Neither can go: the one wakes processors, and the console needs the other.
+    let refused = machine.command("rmmod --force bcm2836-l1-intc");
+    machine.expect(&refused, "rmmod: ");
+    let refused = machine.command("rmmod bcm2835-armctrl-ic");
+    machine.expect(&refused, "rmmod: ");
+    // A driver behind both gives its line back and takes it again.
+    assert_eq!(machine.command("rmmod bcm2835-mbox"), "");
+    assert_eq!(machine.command("insmod bcm2835-mbox"), "");
+    assert_eq!(machine.command("vcgencmd measure_temp"), "temp=25.0'C");
+    // Threads sleep and wake on all processors, which takes timers and signals.
+    assert_eq!(machine.command("rmmod gpio-leds"), "");
 }
 
 /// What the firmware of a Raspberry Pi 4 with 2 GiB does to a tree: memory in two banks, the first without what the
