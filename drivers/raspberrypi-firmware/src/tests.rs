@@ -7,10 +7,12 @@ use fake_kernel::{FakeNode, device_read, device_write, dma_in_use, publish, refe
 use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// What is done with a property: tag and question, answered with an answer or not at all.
+type Answer = dyn Fn(u32, &[u32]) -> Option<Vec<u32>> + Send + Sync;
+
 /// A VideoCore behind its mailbox.
 struct VideoCore {
-    /// What it does with a property: tag and question, answered with an answer or not at all.
-    answer: Box<dyn Fn(u32, &[u32]) -> Option<Vec<u32>> + Send + Sync>,
+    answer: Box<Answer>,
     code: u32,
     is_silent: bool,
     asked: StdMutex<Vec<u32>>,

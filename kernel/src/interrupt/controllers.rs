@@ -9,7 +9,7 @@ use abi::running::Publication;
 use abi::{Error, Handle, Result};
 use alloc::borrow::ToOwned;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// The place of the root.
 pub const ROOT: usize = 0;
@@ -30,6 +30,9 @@ static PUBLICATIONS: [AtomicPtr<Publication>; PLACES] = [const { AtomicPtr::new(
 static BEHIND: [AtomicU64; CASCADES] = [const { AtomicU64::new(FREE) }; CASCADES];
 
 const FREE: u64 = u64::MAX;
+
+/// How many of those to look at: most machines have none.
+static BEHIND_USED: AtomicUsize = AtomicUsize::new(0);
 
 /// A line: its controller's place in the upper half, its number there in the lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +83,12 @@ pub fn add(publication: &'static Publication, lines: impl Iterator<Item = LineId
     let place = 1 + free.ok_or_else(full)?;
     PUBLICATIONS[place].store(ptr::from_ref(publication).cast_mut(), Ordering::Release);
     for line in lines {
-        let Some(free) = BEHIND.iter().find(|behind| behind.load(Ordering::Relaxed) == FREE) else {
+        let Some(free) = BEHIND.iter().position(|behind| behind.load(Ordering::Relaxed) == FREE) else {
             remove(place);
             return Err(full());
         };
-        free.store((place as u64) << 32 | u64::from(line.raw()), Ordering::Release);
+        BEHIND[free].store((place as u64) << 32 | u64::from(line.raw()), Ordering::Release);
+        BEHIND_USED.fetch_max(free + 1, Ordering::Release);
     }
     Ok(place)
 }
@@ -101,7 +105,8 @@ pub fn remove(place: usize) {
 
 /// The place of the controller whose lines come together in this one.
 fn behind(line: LineId) -> Option<usize> {
-    let words = BEHIND.iter().map(|behind| behind.load(Ordering::Acquire));
+    let used = BEHIND_USED.load(Ordering::Acquire);
+    let words = BEHIND.iter().take(used).map(|behind| behind.load(Ordering::Acquire));
     words.filter(|word| *word as u32 == line.raw() && *word != FREE).map(|word| (word >> 32) as usize).next()
 }
 
