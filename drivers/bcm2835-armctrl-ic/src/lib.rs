@@ -132,8 +132,8 @@ impl Armctrl {
     /// Lets lines interrupt again.
     fn resume(&self) {
         self.is_serving.store(false, Ordering::SeqCst);
-        for bank in 0..BANKS {
-            self.registers.enable[ORDER[bank]].set(self.enabled[bank].load(Ordering::SeqCst));
+        for (bank, enabled) in ORDER.into_iter().zip(&self.enabled) {
+            self.registers.enable[bank].set(enabled.load(Ordering::SeqCst));
         }
     }
 }

@@ -85,6 +85,8 @@ fn difference(kernel: u64, timer: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
     use fake_kernel::{FakeNode, Model};
 

@@ -35,8 +35,11 @@ impl Gpio for Pins {
     }
 }
 
-/// A node with LEDs: the controller's number, the cells of `gpios`, and properties.
-fn probe(name: &str, leds: &[(u32, &[u32], &[(&str, &str)])]) -> Result<Leds> {
+/// An LED: the controller's number, the cells of `gpios`, and properties.
+type Described<'a> = (u32, &'a [u32], &'a [(&'a str, &'a str)]);
+
+/// A node with LEDs.
+fn probe(name: &str, leds: &[Described<'_>]) -> Result<Leds> {
     let node = FakeNode::new(&[]);
     let path = |index: usize| format!("/{name}/led{index}");
     let property =

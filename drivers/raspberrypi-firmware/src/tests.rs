@@ -41,7 +41,7 @@ impl Mailbox for VideoCore {
             let question: Vec<u32> = (0..length / 4).map(|index| word(at + 3 + index)).collect();
             self.asked.lock().unwrap().push(tag);
             if let Some(answer) = (self.answer)(tag, &question) {
-                device_write(start + 4 * (at + 2), 1 << 31 | 4 * answer.len() as u32);
+                device_write(start + 4 * (at + 2), (1 << 31) + 4 * answer.len() as u32);
                 for (index, value) in answer.iter().enumerate().take(question.len()) {
                     device_write(start + 4 * (at + 3 + index as u64), *value);
                 }
