@@ -130,55 +130,50 @@ impl Taken {
     /// Takes the most urgent interrupt.
     pub fn take() -> Option<Self> {
         let mut way = [None; DEPTH];
-        let mut place = ROOT;
-        for step in 0..DEPTH {
-            let controller = get(place)?;
-            // A controller in use can't be removed, and one that isn't in use lets no interrupt through.
-            let acknowledged = match controller.call(|controller| controller.acknowledge()) {
-                Ok(Some(acknowledged)) => acknowledged,
-                Ok(None) => {
-                    end(&way);
-                    return None;
-                }
-                // It would come again at once, and for ever.
-                Err(Error::Failed(how)) if place == ROOT => {
-                    panic!("nothing goes on without interrupts, and their controller's module {how}")
-                }
-                Err(_) if place == ROOT => {
-                    thread::mend_calls();
-                    return None;
-                }
-                // It is started again, or it stays silent.
-                Err(_) => {
-                    thread::mend_calls();
-                    silence_last(&way);
-                    end(&way);
-                    return None;
-                }
-            };
-            way[step] = Some((place, acknowledged));
-            let source = match acknowledged.cause {
-                Cause::Signal => Source::Signal,
-                Cause::Line(number) => Source::Line(LineId::new(place, number)?),
-            };
-            match source {
-                Source::Line(line) => match behind(line) {
-                    Some(next) => place = next,
-                    None => return Some(Self { source, way }),
-                },
-                Source::Signal => return Some(Self { source, way }),
-            }
+        let source = follow(&mut way);
+        if source.is_none() {
+            end(&way);
         }
-        // A circle, or a machine like no other.
-        silence_last(&way);
-        end(&way);
-        None
+        Some(Self { source: source?, way })
     }
 
     /// Says that it has been served.
     pub fn end(self) {
         end(&self.way);
     }
+}
+
+/// Follows an interrupt from the root to where it comes from, and notes the way. None if there is none, or nobody to tell.
+fn follow(way: &mut [Option<(usize, Acknowledged)>]) -> Option<Source> {
+    let mut place = ROOT;
+    for step in 0..way.len() {
+        // A controller in use can't be removed, and one that isn't in use lets no interrupt through.
+        let acknowledged = match get(place)?.call(|controller| controller.acknowledge()) {
+            Ok(acknowledged) => acknowledged?,
+            // It would come again at once, and for ever.
+            Err(Error::Failed(how)) if place == ROOT => {
+                panic!("nothing goes on without interrupts, and their controller's module {how}")
+            }
+            Err(_) => {
+                thread::mend_calls();
+                // It is started again, or its lines stay silent.
+                silence_last(way);
+                return None;
+            }
+        };
+        way[step] = Some((place, acknowledged));
+        let line = match acknowledged.cause {
+            Cause::Signal => return Some(Source::Signal),
+            Cause::Line(number) => LineId::new(place, number)?,
+        };
+        match behind(line) {
+            Some(next) => place = next,
+            None => return Some(Source::Line(line)),
+        }
+    }
+    // A circle, or a machine like no other.
+    silence_last(way);
+    None
 }
 
 /// Ends what was taken on the way, the latest first.
