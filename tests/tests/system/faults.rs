@@ -88,6 +88,10 @@ fn wait_for_the_end(machine: &mut Machine) -> Vec<String> {
     loop {
         let log = machine.command("dmesg --module test-caller");
         if log.contains("ended early") || Instant::now() > deadline {
+            // Shown with the failure.
+            for command in ["free", "lsdev", "ps", "dmesg"] {
+                machine.command(command);
+            }
             machine.fail(&format!("it didn't come to its end: {log}"));
         }
         if log.contains(" faults: ") {

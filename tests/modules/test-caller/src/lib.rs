@@ -136,7 +136,7 @@ fn provoke(device: Handle<dyn BlockDevice>, fault: &str, expected: &str) -> Resu
         // On a machine that stands still now and then it may not get to leave by itself.
         (Err(Error::Failed(how)), "") if how.starts_with("was stopped: it was told to end") => {}
         (Err(Error::Failed(how)), expected) if !expected.is_empty() && how.contains(expected) => {}
-        (other, _) => return Err(Error::Invalid(format!("{fault} led to {other:?}"))),
+        (other, _) => return Err(Error::Invalid(format!("{fault} led to {other:?} with {:?}", system::memory()))),
     }
     device.retry(|device| device.read(0, &mut block))
 }
