@@ -306,10 +306,7 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
             freed.objects += 1;
             freed.bytes += block.size;
             // SAFETY: nothing refers to these pages any more.
-            unsafe {
-                block.start.write_bytes(0, block.size);
-                self.free_run(block.start);
-            }
+            unsafe { self.free_run(block.start) };
         }
         freed
     }

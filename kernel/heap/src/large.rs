@@ -44,7 +44,7 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
         self.platform.claim_stack();
         let run = self.allocate(Layout::new::<Run>(), Owner::HEAP)?.cast::<Run>();
         let pages = layout.size().div_ceil(PAGE);
-        let Some(start) = self.platform.allocate_pages(pages, layout.align().max(PAGE), owner) else {
+        let Some(start) = self.allocate_clear_pages(pages, layout.align().max(PAGE), owner) else {
             // SAFETY: just allocated with this layout, and not used.
             unsafe { self.free(run.cast(), Layout::new::<Run>()) };
             return None;

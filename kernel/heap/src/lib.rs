@@ -277,13 +277,21 @@ impl<P: Platform, const PROCESSORS: usize> Heap<P, PROCESSORS> {
         });
     }
 
+    /// Allocates pages with zeros: whoever gets a part of them doesn't seem to refer to what their old contents refer to.
+    fn allocate_clear_pages(&self, pages: usize, alignment: usize, owner: Owner) -> Option<NonNull<u8>> {
+        let start = self.platform.allocate_pages(pages, alignment, owner)?;
+        // SAFETY: just allocated, with that many bytes.
+        unsafe { start.write_bytes(0, pages * PAGE) };
+        Some(start)
+    }
+
     /// Takes a piece out of a slab; when all are full, out of a new one that is charged to `owner`, if there is one.
     fn take(&self, slabs: &mut Slabs, class: Class, owner: Option<Owner>) -> Option<NonNull<u8>> {
         let slab = match (slabs.partial.first(), owner) {
             (Some(slab), _) => slab,
             (None, None) => return None,
             (None, Some(owner)) => {
-                let pages = self.platform.allocate_pages(SLAB / PAGE, SLAB, owner)?;
+                let pages = self.allocate_clear_pages(SLAB / PAGE, SLAB, owner)?;
                 // SAFETY: the pages were just allocated; the new slab is in no list.
                 unsafe {
                     let slab = Slab::new(pages, class, owner);

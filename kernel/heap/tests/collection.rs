@@ -196,6 +196,22 @@ fn a_long_list_and_a_wide_tree_are_followed_to_their_ends() {
 }
 
 #[test]
+fn what_pages_had_in_them_before_keeps_nothing() {
+    be_processor(0);
+    let (heap, _): (Heap<_, 8>, _) = heap(100);
+    for words in [16, 4096] {
+        let layout = Layout::array::<usize>(words).unwrap();
+        let lost = heap.allocate(layout, Owner::new(DEAD)).unwrap();
+        let kept = heap.allocate(layout, Owner::new(DEAD)).unwrap();
+        // SAFETY: the roots live as long as the call.
+        let collected = unsafe { heap.collect(Owner::new(DEAD), &Words(vec![0, kept.addr().get(), 0, 0])) }.unwrap();
+        assert_eq!((collected.kept.objects, collected.freed.objects), (1, 1), "{words} words, {lost:?}");
+        // SAFETY: it was kept, and is not used.
+        unsafe { heap.free(kept, layout) };
+    }
+}
+
+#[test]
 fn without_memory_for_the_search_nothing_happens() {
     be_processor(0);
     let (heap, host): (Heap<_, 8>, _) = heap(100);

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use heap::{Heap, Owner, PAGE, Platform};
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
@@ -50,7 +50,13 @@ unsafe impl Platform for &'static Host {
         }
         let layout = Layout::from_size_align(pages * PAGE, alignment).unwrap();
         // SAFETY: the size is not 0.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        let start = NonNull::new(unsafe { alloc(layout) })?;
+        // What pages had in them before are addresses of others, as a rule.
+        let others = state.live.keys().copied().chain([0]).cycle();
+        for (index, other) in others.take(layout.size() / size_of::<usize>()).enumerate() {
+            // SAFETY: within what was just allocated.
+            unsafe { start.cast::<usize>().add(index).write(other) };
+        }
         state.live.insert(start.addr().get(), (pages, alignment));
         state.out += pages;
         state.most = state.most.max(state.out);
