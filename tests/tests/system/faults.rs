@@ -34,7 +34,7 @@ fn archive() -> Initramfs {
 }
 
 fn setup(processors: &str, arguments: &str) -> Setup {
-    let setup = Setup::virt("virt", "cortex-a72", "64M").initramfs(&archive()).argument("-smp", processors);
+    let setup = Setup::virt("virt", "cortex-a72", "32M").initramfs(&archive()).argument("-smp", processors);
     setup.boot_arguments(&format!("log=off {arguments}"))
 }
 
