@@ -180,21 +180,24 @@ macro_rules! driver {
 /// }
 /// ```
 ///
-/// It may have [parameters](crate::parameter) as well.
+/// With `needs = BlockDevice` before the summary, it is started when there is the first of that class, and not before. It may
+/// have [parameters](crate::parameter) as well.
 #[macro_export]
 #[allow_internal_unsafe]
 macro_rules! service {
     (
         $type:ident $(: $class:ident $(+ $more:ident)*)?,
+        $(needs = $needs:ident,)?
         summary = $summary:literal
         $(, parameters = { $($parameters:tt)* })? $(,)?
     ) => {
         $crate::provides!($type, $($class $($more)*)?);
+        $(const _: $crate::Class = $crate::Class::$needs;)?
         $crate::module!(
             #[unsafe(no_mangle)],
             $summary,
             [$($class $($more)*)?],
-            "service=1\0",
+            concat!("service=", $(stringify!($needs),)? "\0"),
             Service($crate::boxed_service::<$type>),
             $($($parameters)*)?
         );

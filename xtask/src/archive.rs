@@ -1,9 +1,10 @@
 //! The initramfs: modules, and the index of what they claim.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use initramfs::{Archive, INDEX_PATH, SERVICE, Writer};
+use initramfs::{Archive, INDEX_PATH, SERVICE, Writer, service_on};
 
 use crate::contract::information_of;
 
@@ -44,7 +45,7 @@ pub fn pack(files: &Files) -> Result<Vec<u8>> {
             claims.extend(claimed.map(|claim| (claim, name)));
         }
     }
-    let index = initramfs::write_index(claims);
+    let index = initramfs::write_index(claims.iter().map(|(claim, name)| (claim.as_ref(), *name)));
     let mut archive = Writer::default();
     archive.file(INDEX_PATH, index.as_bytes())?;
     for (path, contents) in files.iter().filter(|(path, _)| *path != INDEX_PATH) {
@@ -54,10 +55,11 @@ pub fn pack(files: &Files) -> Result<Vec<u8>> {
 }
 
 /// What a module claims, by its `.modinfo`: `compatible` strings, or to be a service.
-fn claims_of(object: &[u8]) -> Result<impl Iterator<Item = &str>> {
+fn claims_of(object: &[u8]) -> Result<impl Iterator<Item = Cow<'_, str>>> {
     Ok(information_of(object)?.filter_map(|(key, value)| match key {
-        "compatible" => Some(value),
-        "service" => Some(SERVICE),
+        "compatible" => Some(Cow::Borrowed(value)),
+        "service" if value.is_empty() => Some(Cow::Borrowed(SERVICE)),
+        "service" => Some(Cow::Owned(service_on(value))),
         _ => None,
     }))
 }

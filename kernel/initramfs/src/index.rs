@@ -7,9 +7,11 @@
 //! arm,pl011 arm-pl011
 //! virtio,mmio virtio-net
 //! service shell
+//! service:BlockDevice fat
 //! ```
 //!
-//! The word `service` stands in place of a `compatible` string for modules that start without a device.
+//! The word `service` stands in place of a `compatible` string for modules that start without a device; behind a colon comes
+//! the class that a service waits for.
 
 use alloc::{
     collections::BTreeSet,
@@ -23,6 +25,11 @@ pub const INDEX_PATH: &str = "modules/index";
 
 /// What a module claims that starts without a device.
 pub const SERVICE: &str = "service";
+
+/// What a module claims that starts when there is the first of a class.
+pub fn service_on(class: &str) -> String {
+    [SERVICE, ":", class].concat()
+}
 
 /// Which module claims what.
 pub struct Index<'a> {
@@ -102,6 +109,11 @@ impl<'a> Index<'a> {
         self.modules_for(SERVICE)
     }
 
+    /// Those that start when there is the first of a class.
+    pub fn services_on(&self, class: &str) -> impl Iterator<Item = &'a str> + use<'_, 'a> {
+        self.modules_for(&service_on(class))
+    }
+
     /// The lines that were left out.
     pub fn bad_lines(&self) -> &[BadLine] {
         &self.bad_lines
@@ -110,7 +122,7 @@ impl<'a> Index<'a> {
     /// What more than one module claims. The first of them is the one to use.
     pub fn conflicts(&self) -> impl Iterator<Item = Conflict<'_>> {
         self.claims.chunk_by(|(one, _), (other, _)| one == other).filter_map(|claims| match claims {
-            [(compatible, _), _, ..] if *compatible != SERVICE => Some(Conflict { compatible, claims }),
+            [(compatible, _), _, ..] if compatible.split(':').next() != Some(SERVICE) => Some(Conflict { compatible, claims }),
             _ => None,
         })
     }

@@ -18,5 +18,5 @@ mod index;
 mod writer;
 
 pub use archive::{Archive, Entry, Error};
-pub use index::{BadLine, Conflict, INDEX_PATH, Index, SERVICE, write_index};
+pub use index::{BadLine, Conflict, INDEX_PATH, Index, SERVICE, service_on, write_index};
 pub use writer::{Unwritable, Writer};

@@ -47,6 +47,15 @@ fn conflicts_are_listed_but_services_are_none() {
 }
 
 #[test]
+fn services_are_listed_by_what_they_wait_for() {
+    let index = Index::parse(b"service:BlockDevice ext\nservice shell\nservice:BlockDevice fat\nservice:Block other\n");
+    assert_eq!(index.services().collect::<Vec<_>>(), ["shell"]);
+    assert_eq!(index.services_on("BlockDevice").collect::<Vec<_>>(), ["ext", "fat"]);
+    assert_eq!(index.services_on("Clock").count(), 0);
+    assert_eq!(index.conflicts().count(), 0);
+}
+
+#[test]
 fn what_is_written_is_read() {
     let claims = [("virtio,mmio", "virtio-net"), (SERVICE, "shell"), ("arm,pl011", "arm-pl011"), (SERVICE, "shell")];
     let text = write_index(claims);

@@ -17,7 +17,7 @@ use abi::handover::Handover;
 use abi::registry::ProviderId;
 use abi::sync::Lock;
 use abi::system::{Assignment, DeviceState};
-use abi::{Entry, Error, Handle, Property, Resources, Result};
+use abi::{Class, Entry, Error, Handle, Property, Resources, Result};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -87,6 +87,7 @@ pub fn settle(machine: &'static Machine) {
                 log::error!("{error}");
             }
         }
+        start_awaiting_services(machine);
         if !time::has_interrupt() {
             log::error!("the tree has no timer whose interrupt can be had: waits poll the counter");
         }
@@ -266,6 +267,23 @@ fn bound(machine: &Machine, provider: ProviderId, node: Node<'_>) {
     }
 }
 
+/// Starts the services that wait for something which is there by now, each once.
+fn start_awaiting_services(machine: &'static Machine) {
+    static TRIED: Lock<Vec<&str>> = Lock::new(Vec::new());
+    let is_there = |class: &&Class| !registry::publications(**class).is_empty();
+    for name in Class::ALL.iter().filter(is_there).flat_map(|class| machine.index.services_on(&format!("{class:?}"))) {
+        if TRIED.lock().contains(&name) {
+            continue;
+        }
+        TRIED.lock().push(name);
+        if !modules::is_loaded(name)
+            && let Err(error) = start_service(machine, name, modules::count())
+        {
+            log::error!("{error}");
+        }
+    }
+}
+
 /// Starts a service. When that fails, only the first `before` modules stay loaded.
 fn start_service(machine: &'static Machine, name: &str, before: usize) -> Result<()> {
     let loaded = modules::get(machine, name).map_err(|refused| Error::Invalid(refused.to_string()))?;
@@ -331,6 +349,7 @@ pub fn load(name: &str, parameters: &[Assignment]) -> Result<()> {
             }
         }
         bind_pending(machine);
+        start_awaiting_services(machine);
         Ok(())
     })?;
     let_watchers_run();

@@ -18,7 +18,7 @@ use alloc::sync::Arc;
 use disk::Disk;
 use volume::Volume;
 
-abi::service!(FatVolumes: FileSystem, summary = "FAT file systems on disks and partitions");
+abi::service!(FatVolumes: FileSystem, needs = BlockDevice, summary = "FAT file systems on disks and partitions");
 
 /// How long a change may wait until it is made safe from a loss of power.
 const PATIENCE: Duration = Duration::from_secs(1);

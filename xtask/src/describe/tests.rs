@@ -157,7 +157,7 @@ const NOTICED: &[(&[Edit], &str)] = &[
         &[("sync.rs", "taken.then(|| self.guard(mask))", "taken.then_some(self.guard(mask))")],
         "`abi::sync::Lock::try_lock`: its code has changed",
     ),
-    (&[("driver.rs", "\"service=1\\0\"", "\"service=2\\0\"")], "`abi::service!`: its code has changed"),
+    (&[("driver.rs", "\"service=\"", "\"services=\"")], "`abi::service!`: its code has changed"),
     (
         &[("network.rs", "self.range.start.saturating_add(", "self.range.start.wrapping_add(")],
         "`abi::network::Frame::set_length`: its code has changed",
