@@ -5,8 +5,8 @@
 use tests::{DeviceTree, Machine, Setup};
 
 /// Modules of the archive that every `virt` loads: interrupt controller, console, clock, power control, the bus of
-/// virtio devices, FAT, the IP stack, the shell.
-const MODULES: u32 = 8;
+/// virtio devices, the IP stack, the shell.
+const MODULES: u32 = 7;
 
 /// Devices that every `virt` has a driver for: interrupt controller, console, clock, power control.
 const DEVICES: u32 = 4;

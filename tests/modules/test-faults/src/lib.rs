@@ -15,7 +15,7 @@ abi::driver!(
     compatible = ["arm,pl031"],
     summary = "Misbehaves in the way that it is asked to",
     parameters = {
-        /// How many blocks it has; only the first can be used
+        /// How many blocks it has: without any it can't be loaded; only the first can be used
         blocks: u64 = 1,
     },
 );
@@ -58,6 +58,9 @@ struct Held {
 
 impl Driver for TestFaults {
     fn probe(_node: &Node, resources: &mut Resources) -> Result<Self> {
+        if parameters::blocks() == 0 {
+            return Err(Error::Invalid("a disk without blocks".into()));
+        }
         let registers: Registers<Layout> = resources.registers(0)?;
         // Nothing of what the one before has asked of the device must come now.
         registers.interrupt_mask.set(0);
