@@ -225,12 +225,13 @@ fn a_reader_notices_nothing_when_disk_driver_and_file_system_are_replaced() {
 
 #[test]
 fn file_systems_are_looked_for_when_there_is_the_first_disk() {
-    // It is a block device, and can't be loaded at boot.
+    // It is a block device, and comes to nothing at boot.
     let archive = Initramfs::shipped().without_file("modules/arm-pl031.o").with_claims("arm,pl031 test-faults\n");
     let archive = archive.with_module("test-faults", test_module("test-faults"));
     let mut machine = plain().initramfs(&archive).boot_arguments("test-faults.blocks=0").boot();
     let is_loaded = |machine: &mut Machine| machine.table("lsmod").iter().any(|row| row[0] == "fat");
     assert!(!is_loaded(&mut machine));
+    assert_eq!(machine.command("rmmod test-faults"), "");
     assert_eq!(machine.command("insmod test-faults blocks=4"), "");
     assert!(is_loaded(&mut machine));
     // Who has taken it out means that.
