@@ -122,7 +122,9 @@ impl<'a> Index<'a> {
     /// What more than one module claims. The first of them is the one to use.
     pub fn conflicts(&self) -> impl Iterator<Item = Conflict<'_>> {
         self.claims.chunk_by(|(one, _), (other, _)| one == other).filter_map(|claims| match claims {
-            [(compatible, _), _, ..] if compatible.split(':').next() != Some(SERVICE) => Some(Conflict { compatible, claims }),
+            [(compatible, _), _, ..] if compatible.split(':').next() != Some(SERVICE) => {
+                Some(Conflict { compatible, claims })
+            }
             _ => None,
         })
     }
