@@ -4,6 +4,7 @@
 //! leads there however it comes about, and whatever has become of the registers and the stack below: the caller keeps
 //! nothing in registers that the kernel would have to find again, and all that it has kept itself is above the landing.
 
+use crate::kernel;
 use crate::running::{Block, Call, Landing, Publication};
 use core::mem::ManuallyDrop;
 use core::ptr;
@@ -24,7 +25,15 @@ pub enum Ended<E> {
 const DONE: usize = 0;
 const REFUSED: usize = 1;
 
-/// Runs `action` as a call of that publication's provider, or of nobody's.
+/// What caller and callee pass to each other.
+union Data<F, R, E> {
+    action: ManuallyDrop<F>,
+    result: ManuallyDrop<R>,
+    refusal: ManuallyDrop<E>,
+}
+
+/// Runs `action` as a call of that publication's provider, or of nobody's. When it returns, it must have let go of all locks
+/// that it took: otherwise it has failed.
 ///
 /// # Errors
 /// How it ended instead.
@@ -33,41 +42,18 @@ pub fn guarded<F, R, E>(publication: Option<&'static Publication>, action: F) ->
 where
     F: FnOnce() -> Result<R, E>,
 {
-    /// What caller and callee pass to each other.
-    union Data<F, R, E> {
-        action: ManuallyDrop<F>,
-        result: ManuallyDrop<R>,
-        refusal: ManuallyDrop<E>,
-    }
-    #[inline]
-    unsafe extern "C-unwind" fn run<F: FnOnce() -> Result<R, E>, R, E>(data: *mut u8) -> usize {
-        // Whoever takes an object away looks for calls after that; either sees the other.
-        fence(Ordering::SeqCst);
-        // SAFETY: it is the data below, which holds the action, and nobody else uses it meanwhile.
-        let data = unsafe { &mut *data.cast::<Data<F, R, E>>() };
-        // SAFETY: it holds the action, which is taken out once; from here on it holds what that returns.
-        match unsafe { ManuallyDrop::take(&mut data.action) }() {
-            Ok(result) => {
-                data.result = ManuallyDrop::new(result);
-                DONE
-            }
-            Err(refusal) => {
-                data.refusal = ManuallyDrop::new(refusal);
-                REFUSED
-            }
-        }
-    }
-
     let block = crate::running::block();
     let depth = block.depth.load(Ordering::Relaxed);
     let Some(call) = block.calls.get(depth as usize) else { return Err(Ended::TooDeep) };
     note(call, block, publication);
     let mut data = Data { action: ManuallyDrop::new(action) };
-    // SAFETY: `run` takes the data for what it is; the block and the call are the running thread's.
-    let status =
-        unsafe { call_function(run::<F, R, E>, (&raw mut data).cast(), &call.landing, &block.depth, depth + 1) };
+    // SAFETY: the data is what `run` takes it for; the block and the call are the running thread's.
+    let status = unsafe { call_run::<F, R, E>((&raw mut data).cast(), &call.landing, &block.depth, depth + 1) };
     if status > REFUSED {
         return Err(Ended::Failed(ptr::with_exposed_provenance_mut(status)));
+    }
+    if u64::from(block.masked.load(Ordering::Relaxed)) != call.base.load(Ordering::Relaxed) {
+        return Err(Ended::Failed(kernel::kept_locks()));
     }
     // All that the call did comes before it is over.
     block.depth.store(depth, Ordering::Release);
@@ -80,6 +66,29 @@ where
     }
 }
 
+/// Runs the action, and puts what it returns in its place.
+///
+/// # Safety
+/// `data` must be a [`Data`] of these types that holds an action, and nobody else may use it meanwhile.
+#[inline]
+unsafe extern "C-unwind" fn run<F: FnOnce() -> Result<R, E>, R, E>(data: *mut u8) -> usize {
+    // Whoever takes an object away looks for calls after that; either sees the other.
+    fence(Ordering::SeqCst);
+    // SAFETY: the caller's obligation.
+    let data = unsafe { &mut *data.cast::<Data<F, R, E>>() };
+    // SAFETY: it holds the action, which is taken out once; from here on it holds what that returns.
+    match unsafe { ManuallyDrop::take(&mut data.action) }() {
+        Ok(result) => {
+            data.result = ManuallyDrop::new(result);
+            DONE
+        }
+        Err(refusal) => {
+            data.refusal = ManuallyDrop::new(refusal);
+            REFUSED
+        }
+    }
+}
+
 #[inline]
 fn note(call: &Call, block: &Block, publication: Option<&'static Publication>) {
     let publication = publication.map_or(ptr::null_mut(), |publication| ptr::from_ref(publication).cast_mut());
@@ -87,15 +96,14 @@ fn note(call: &Call, block: &Block, publication: Option<&'static Publication>) {
     call.base.store(block.masked.load(Ordering::Relaxed).into(), Ordering::Relaxed);
 }
 
-/// Notes where to land and that the call has begun, and calls the function. Returns what it returns, or the pointer that
-/// the kernel lands with.
+/// Notes where to land and that the call has begun, and calls [`run`]. Returns what that returns, or the pointer that the kernel
+/// lands with.
 ///
 /// # Safety
-/// The function must take `data`, and return [`DONE`] or [`REFUSED`]; the rest must be the running thread's.
+/// As for [`run`]; the rest must be the running thread's.
 #[cfg(target_os = "none")]
 #[inline(always)]
-unsafe fn call_function(
-    function: unsafe extern "C-unwind" fn(*mut u8) -> usize,
+unsafe fn call_run<F: FnOnce() -> Result<R, E>, R, E>(
     data: *mut u8,
     landing: &Landing,
     depth: &AtomicU32,
@@ -113,11 +121,11 @@ unsafe fn call_function(
             "adr x10, 2f",
             "stp x9, x10, [x2]",
             "str w3, [x4]",
-            "blr x1",
+            "bl {run}",
             "2:",
             "ldp x19, x29, [sp], #16",
+            run = sym run::<F, R, E>,
             inlateout("x0") data => status,
-            in("x1") function,
             in("x2") landing,
             in("w3") deeper,
             in("x4") depth,
@@ -134,31 +142,29 @@ unsafe fn call_function(
 /// # Safety
 /// As above.
 #[cfg(not(target_os = "none"))]
-unsafe fn call_function(
-    function: unsafe extern "C-unwind" fn(*mut u8) -> usize,
+unsafe fn call_run<F: FnOnce() -> Result<R, E>, R, E>(
     data: *mut u8,
     _landing: &Landing,
     depth: &AtomicU32,
     deeper: u32,
 ) -> usize {
     struct Call {
-        function: unsafe extern "C-unwind" fn(*mut u8) -> usize,
         data: *mut u8,
         status: usize,
     }
-    fn run(call: *mut u8) {
+    fn attempt<F: FnOnce() -> Result<R, E>, R, E>(call: *mut u8) {
         // SAFETY: it is the call below.
         let call = unsafe { &mut *call.cast::<Call>() };
         // SAFETY: the caller's obligation.
-        call.status = unsafe { (call.function)(call.data) };
+        call.status = unsafe { run::<F, R, E>(call.data) };
     }
     fn caught(call: *mut u8, exception: *mut u8) {
         // SAFETY: as above.
         unsafe { (*call.cast::<Call>()).status = exception.expose_provenance() };
     }
     depth.store(deeper, Ordering::Relaxed);
-    let mut call = Call { function, data, status: DONE };
-    // SAFETY: both functions take what they are given for what it is, and neither unwinds but through `function`.
-    unsafe { core::intrinsics::catch_unwind(run, (&raw mut call).cast(), caught) };
+    let mut call = Call { data, status: DONE };
+    // SAFETY: both functions take what they are given for what it is, and neither unwinds but through `run`.
+    unsafe { core::intrinsics::catch_unwind(attempt::<F, R, E>, (&raw mut call).cast(), caught) };
     call.status
 }

@@ -115,6 +115,8 @@ kernel_functions! { $
     /// What a call of `publication` ended with that unwound with `exception`. Goes on unwinding when that is no failure of the
     /// provider's.
     [safe] fn caught = lockstep_caught(exception: *mut u8, publication: &'static Publication) -> Error;
+    /// The running thread's innermost call has returned, and kept locks: they are poisoned. Returns what [`caught`] takes.
+    [safe] fn kept_locks = lockstep_kept_locks() -> *mut u8;
     /// Does what waited for the last lock to be let go of.
     [safe] fn unmasked = lockstep_unmasked();
     /// The running thread's block, where no register holds it.

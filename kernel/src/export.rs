@@ -2,7 +2,7 @@
 
 use crate::thread::event;
 use crate::{
-    binding, interrupt, log, machine, memory, modules, processor, registry, resources, supervision, thread, time, trace,
+    binding, failure, interrupt, log, machine, memory, modules, processor, registry, resources, supervision, thread, time, trace,
 };
 use abi::kernel::Kernel;
 use abi::kernel::exports::*;
@@ -38,6 +38,10 @@ unsafe impl Kernel for Exports {
 
     unsafe fn caught(exception: *mut u8, publication: &'static Publication) -> Error {
         supervision::caught(exception, publication)
+    }
+
+    unsafe fn kept_locks() -> *mut u8 {
+        failure::kept_locks()
     }
 
     unsafe fn unmasked() {

@@ -67,6 +67,12 @@ pub fn catch<R>(action: impl FnOnce() -> R) -> Result<R, Failure> {
     })
 }
 
+/// The running thread's innermost call has returned without letting go of all locks that it took. Returns what [`caught`] takes.
+pub fn kept_locks() -> *mut u8 {
+    thread::poison_locks();
+    Note::new(format_args!("returned and kept a lock")).into_raw()
+}
+
 /// A failure has landed, with this pointer: the call that it ended is over, and so is what it did with locks.
 pub fn caught(failure: *mut u8) -> Failure {
     reserve::close();

@@ -59,6 +59,9 @@ unsafe impl Kernel for FakeKernel {
         // The payload is lost, and the message has been shown.
         Error::Failed(format!("provider {} panicked", publication.provider.raw()))
     }
+    unsafe fn kept_locks() -> *mut u8 {
+        std::ptr::dangling_mut()
+    }
     unsafe fn unmasked() {}
     unsafe fn block() -> &'static Block {
         session::block()

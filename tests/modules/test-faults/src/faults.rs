@@ -41,6 +41,7 @@ faults! {
     LockedLoop "locked" locked_loop();
     Relock "relock" relock();
     Remutex "remutex" remutex();
+    Kept "kept" core::mem::forget(LOCK.lock());
     ManyLocks "locks" many_locks(0);
     LockedWait "wait" locked_wait();
     Memory "memory" memory();

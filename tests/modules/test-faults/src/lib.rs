@@ -49,6 +49,8 @@ struct TestFaults {
     is_now: AtomicBool,
     /// Whether it panics when it is dropped.
     is_stubborn: AtomicBool,
+    /// Whether its interrupts are left as they are, so that they come again at once.
+    is_deaf: AtomicBool,
 }
 
 struct Held {
@@ -78,12 +80,15 @@ impl Driver for TestFaults {
             at_interrupt: AtomicU8::new(Fault::None as u8),
             is_now: Default::default(),
             is_stubborn: Default::default(),
+            is_deaf: Default::default(),
         })
     }
 
     fn interrupt_now(&self, _index: usize) -> Served {
         if self.is_now.load(Ordering::Relaxed) {
-            self.at_interrupt();
+            if !self.is_deaf.load(Ordering::Relaxed) {
+                self.at_interrupt();
+            }
             return Served::Done;
         }
         Served::OnThread
@@ -167,6 +172,11 @@ impl TestFaults {
                 loop {
                     let _ = event.wait(None);
                 }
+            }
+            "storm" => {
+                self.is_deaf.store(true, Ordering::Relaxed);
+                self.interrupt_with(Fault::None, true);
+                Event::new()?.wait(None).map(|_| ())
             }
             "lingering" => {
                 thread::spawn("test-faults", || Fault::Loop.happen())?;
