@@ -2,7 +2,8 @@
 
 use crate::thread::event;
 use crate::{
-    binding, failure, interrupt, log, machine, memory, modules, processor, registry, resources, supervision, thread, time, trace,
+    binding, failure, interrupt, log, machine, memory, modules, processor, registry, resources, supervision, thread,
+    time, trace,
 };
 use abi::kernel::Kernel;
 use abi::kernel::exports::*;

@@ -8,6 +8,7 @@ mod table;
 mod traffic;
 mod trial;
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -80,16 +81,16 @@ fn campaign(workspace: &Workspace, count: usize, seed: u64, jobs: usize) -> Resu
     eprintln!("   Looking for instructions that traffic executes");
     let places = Places::find(workspace)?;
     let results = Results::open(workspace, seed, &places)?;
-    eprintln!("   Injecting faults {} to {count}, with seed {seed}", results.count());
-    let next = AtomicUsize::new(results.count());
+    // Several were under way when the last run was ended, so that there may be gaps.
+    let known: BTreeSet<usize> = results.records.keys().copied().collect();
+    let missing: Vec<usize> = (0..count).filter(|index| !known.contains(index)).collect();
+    eprintln!("   Injecting {} of {count} faults, with seed {seed}", missing.len());
+    let next = AtomicUsize::new(0);
     let results = Mutex::new(results);
     let work = || {
         let mut machine = None;
         loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                return Ok(());
-            }
+            let Some(&index) = missing.get(next.fetch_add(1, Ordering::Relaxed)) else { return Ok(()) };
             let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(1 << 32).wrapping_add(index as u64));
             let (fault, mutation) = places.draw(&mut random);
             let (finding, is_late) = hit(&mut machine, &fault, &mut random)?;

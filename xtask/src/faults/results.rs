@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -67,7 +67,8 @@ impl Results {
         let path = workspace.root.join(FILE);
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {FILE}, which ./x faults writes"))?;
-        let mut values = text.lines().map_while(|line| serde_json::from_str::<Value>(line).ok());
+        // A line may have been cut off when the campaign was ended.
+        let mut values = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let header = values.next().with_context(|| format!("{FILE} is empty"))?;
         let seed = header.get("seed").and_then(Value::as_u64).with_context(|| format!("{FILE} has no seed"))?;
         let counts = header.get("places").and_then(Value::as_object).into_iter().flatten();
@@ -99,21 +100,7 @@ impl Results {
             let header = json!({ "seed": seed, "built": built, "places": counts });
             std::fs::write(&path, format!("{header}\n"))?;
         }
-        let mut results = Self::read(workspace)?;
-        results.drop_what_has_no_predecessor()?;
-        Ok(results)
-    }
-
-    /// Several were under way when the campaign was ended: the first without a result is where it goes on.
-    fn drop_what_has_no_predecessor(&mut self) -> Result<()> {
-        let count = (0..).take_while(|index| self.records.contains_key(index)).count();
-        self.records.retain(|index, _| *index < count);
-        Ok(self.file.seek(SeekFrom::End(0)).map(|_| ())?)
-    }
-
-    /// How many there are without a gap.
-    pub fn count(&self) -> usize {
-        self.records.len()
+        Self::read(workspace)
     }
 
     /// Adds one, and shows how far it is.
