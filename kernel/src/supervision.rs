@@ -166,21 +166,29 @@ pub fn start(machine: &'static Machine) -> abi::Result<()> {
     };
     let body = move || {
         loop {
-            let order = ORDERS.lock().pop_front();
-            match order {
-                Some(order) => supervisor.perform(order),
-                None if supervisor.restart_next() => {}
-                None => {
-                    let next = supervisor.restarts.iter().map(|restart| restart.due).min();
-                    let _ = event::wait(signal, next);
-                }
-            }
+            // It looks for what failed modules have left, and mustn't seem to refer to that itself.
+            processor::clear_unused_stack();
+            supervisor.take_turn(signal);
         }
     };
     thread::spawn("supervisor", None, Priority::Urgent, Box::new(body))
 }
 
 impl Supervisor {
+    /// Does what is to be done next, or waits until there is something.
+    #[inline(never)]
+    fn take_turn(&mut self, signal: Signal) {
+        let order = ORDERS.lock().pop_front();
+        match order {
+            Some(order) => self.perform(order),
+            None if self.restart_next() => {}
+            None => {
+                let next = self.restarts.iter().map(|restart| restart.due).min();
+                let _ = event::wait(signal, next);
+            }
+        }
+    }
+
     fn perform(&mut self, order: Order) {
         match order {
             Order::StartInterruptThread { provider, line } => {
