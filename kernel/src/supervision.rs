@@ -64,7 +64,6 @@ pub fn caught(exception: *mut u8, publication: &'static Publication) -> Error {
     }
     let text = failure.to_string();
     failed(provider, None, failure);
-    processor::clear_unused_stack();
     thread::give_way_if_due();
     Error::Failed(text)
 }

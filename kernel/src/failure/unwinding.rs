@@ -129,7 +129,7 @@ fn set_out(registers: &Registers, place: Place, way: Way, mut note: Note) -> Reg
     let exception = note.set_landing(&way.landing).into_raw();
     thread::poison_locks();
     match way.obstacle {
-        Some(_) => way.landing.enter(exception as u64),
+        Some(_) => land(&way.landing, exception),
         None => step(registers, place, exception),
     }
 }
@@ -138,19 +138,36 @@ fn set_out(registers: &Registers, place: Place, way: Way, mut note: Note) -> Reg
 fn step(registers: &Registers, place: Place, exception: *mut u8) -> Registers {
     let Some(landing) = thread::landing() else { lost(exception, registers, place, Error::NotGuarded) };
     match advance(&Machine::of(landing.stack_pointer), registers, place, &landing, exception as u64) {
+        Ok(next) if next.program_counter == landing.program_counter => land(&landing, exception),
         Ok(next) => next,
         Err(error) if matches!(error, Error::MustNotUnwind(_)) || thread::holds_kernel_lock() => {
             lost(exception, registers, place, error)
         }
         // A cleanup has damaged the frames.
-        Err(_) => landing.enter(exception as u64),
+        Err(_) => land(&landing, exception),
     }
+}
+
+/// The registers to go to a landing with, by way of `failure_land`.
+fn land(landing: &Landing, exception: *mut u8) -> Registers {
+    let mut registers = landing.enter(exception as u64);
+    let stack = Machine::of(landing.stack_pointer).stack;
+    let is_on_it = stack.contains(&(landing.stack_pointer as usize));
+    registers.general[19] = landing.program_counter;
+    registers.general[20] = if is_on_it { stack.start as u64 } else { landing.stack_pointer };
+    registers.program_counter = failure_land as *const () as u64;
+    registers
 }
 
 /// A failure leads nowhere.
 fn lost(exception: *mut u8, registers: &Registers, place: Place, error: Error) -> ! {
     let note = Note::from_raw(exception);
     fatal(format_args!("{}\nit can't be unwound: {error}", note.text()), registers, place)
+}
+
+unsafe extern "C" {
+    /// Clears the stack, and goes to where x19 says.
+    fn failure_land();
 }
 
 unsafe extern "C-unwind" {

@@ -41,3 +41,31 @@ failure_with_registers:
     mov     sp, x2
     ret     x16                         // neither a landing pad nor a landing is marked as a branch target
     .cfi_endproc
+
+// Where a failure goes on when it has come to its landing: x0 the exception, sp and x19 the landing's, x20 the end of the
+// stack. Clears all that the failed code has left on the stack and in registers, since whatever is called next may keep it, and
+// who looks for what is in use would take that for addresses.
+.global failure_land
+failure_land:
+    .cfi_startproc
+    .cfi_undefined x30
+    mov     x21, x0
+    mov     x0, x20
+    mov     w1, #0
+    mov     x2, sp
+    sub     x2, x2, x20
+    bl      memset                      // which uses no stack
+    mov     x0, x21
+    mov     x16, x19
+    mov     x19, #0
+    mov     x20, #0
+    mov     x21, #0
+    mov     x22, #0
+    mov     x23, #0
+    mov     x24, #0
+    mov     x25, #0
+    mov     x26, #0
+    mov     x27, #0
+    mov     x28, #0
+    ret     x16
+    .cfi_endproc
