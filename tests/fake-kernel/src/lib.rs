@@ -2,7 +2,7 @@
 //!
 //! - A driver's test makes a [`FakeNode`], whose registers are plain memory that it presets and inspects, probes the
 //!   driver with its [`resources`](FakeNode::resources), and plays the device: [`device_read`], [`device_write`], for a
-//!   virtio device [`FakeQueue`].
+//!   virtio device [`FakeQueue`], for a host controller [`FakeCard`].
 //! - A service's test runs the whole module as a [`Session`] on a [`Machine`] that it arranges, with devices that it
 //!   [`publish`]es. Threads, events, the registry and the log are real, on top of std's.
 //!
@@ -16,6 +16,7 @@ mod machine;
 mod model;
 mod node;
 mod registry;
+mod sd_card;
 mod session;
 mod virtqueue;
 
@@ -25,6 +26,7 @@ pub use machine::{Machine, machine};
 pub use model::Model;
 pub use node::{FakeNode, refer};
 pub use registry::{publish, withdraw};
+pub use sd_card::{CardKind, FakeCard};
 pub use session::{Session, await_log, log, wait_until};
 pub use virtqueue::{FakeQueue, LentBuffer};
 
