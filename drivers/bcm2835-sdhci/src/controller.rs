@@ -4,7 +4,7 @@ use crate::registers::{Blocks, Capabilities, Clock, Control, Layout, Order, Pres
 use crate::work::{self, Memory, Movement, Work};
 use abi::prelude::*;
 use abi::time;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use sdmmc::{Answer, Bus, Command, Data, Failure, Host};
 use abi::tock_registers::LocalRegisterCopy;
 use abi::tock_registers::fields::{Field, FieldValue};
@@ -22,11 +22,18 @@ const MOMENT: Duration = Duration::from_millis(100);
 const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
 const DATA_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long to wait before looking again, for who isn't woken by an interrupt: there is none before `probe` has returned.
+/// How long to wait before looking again where no interrupt tells: there is none before `probe` has returned.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// How long a card's supply and its first clocks take (section 6.4.1 of the card's specification).
 const POWER_UP: Duration = Duration::from_millis(2);
+
+/// What is of interest in the status; and all errors.
+const EVENTS: u32 = Status::COMMAND_COMPLETE::SET.value
+    | Status::TRANSFER_COMPLETE::SET.value
+    | Status::WRITE_READY::SET.value
+    | Status::READ_READY::SET.value;
+const ERRORS: u32 = 0xffff_0000;
 
 pub struct Controller {
     registers: Registers<Layout>,
@@ -35,6 +42,8 @@ pub struct Controller {
     base: u32,
     /// The card's clock, in Hz; 0 when it is off.
     rate: AtomicU32,
+    /// Whether it may interrupt.
+    interrupts: AtomicBool,
     /// Memory for the next command's data.
     memory: Lock<Option<Memory>>,
     /// The command that is under way.
@@ -53,6 +62,7 @@ impl Controller {
             dma,
             base,
             rate: AtomicU32::new(0),
+            interrupts: AtomicBool::new(false),
             memory: Lock::new(None),
             work: Lock::new(None),
         };
@@ -64,17 +74,35 @@ impl Controller {
         self.dma.map_or_else(|| Ok(Memory::ordinary()), Memory::shared)
     }
 
-    /// Does what the controller is ready for: in interrupt context, and for who waits.
-    pub fn advance(&self) {
+    /// Lets the controller interrupt, from now on.
+    pub fn use_interrupts(&self) {
+        self.interrupts.store(true, Ordering::Relaxed);
+        self.write(&self.registers.signal_enable, EVENTS | ERRORS);
+    }
+
+    /// Serves its interrupt, unless there are data to move: that takes too long here.
+    pub fn interrupt_now(&self) -> Served {
+        if self.work.lock().as_ref().is_some_and(|work| work.movement.is_some()) {
+            return Served::OnThread;
+        }
+        self.advance();
+        Served::Done
+    }
+
+    /// Does what the controller is ready for: moves a block, or notes what has come of a command. Returns whether there was
+    /// anything.
+    pub fn advance(&self) -> bool {
         let mut work = self.work.lock();
         let status = self.registers.status.extract();
-        if status.get() != 0 {
-            // Before data are moved: the next block may be there at once.
-            self.write(&self.registers.status, status.get());
+        if status.get() == 0 {
+            return false;
         }
+        // Before data are moved: the next block may be there at once.
+        self.write(&self.registers.status, status.get());
         if let Some(work) = &mut *work {
             work.advance(&self.registers, status);
         }
+        true
     }
 
     /// Writes a register. The BCM2835's loses one of two writes that the card's clock doesn't come between.
@@ -142,9 +170,11 @@ impl Controller {
                 Some(work) => (work.outcome.take(), DATA_PATIENCE, Failure::NoData),
                 None => return Err(Error::Device("its driver has lost a command".to_owned()).into()),
             };
+            let deadline = start + patience;
             match outcome {
                 Some(outcome) => return outcome,
-                None if Instant::now() > start + patience => return Err(failure),
+                None if Instant::now() > deadline => return Err(failure),
+                None if self.interrupts.load(Ordering::Relaxed) => event.wait(Some(deadline))?,
                 None => event.wait(Some(Instant::now() + PAUSE))?,
             };
         }
@@ -245,14 +275,10 @@ impl Host for Controller {
         self.reset(Clock::RESET_ALL)?;
         self.control(Bus { hertz: SLOW, is_wide: false, is_fast: false });
         self.set_rate(SLOW)?;
-        let all = Status::COMMAND_COMPLETE::SET
-            + Status::TRANSFER_COMPLETE::SET
-            + Status::WRITE_READY::SET
-            + Status::READ_READY::SET;
-        // And all errors.
-        let all = all.value | 0xffff_0000;
-        self.write(&self.registers.status_enable, all);
-        self.write(&self.registers.signal_enable, all);
+        self.write(&self.registers.status_enable, EVENTS | ERRORS);
+        if self.interrupts.load(Ordering::Relaxed) {
+            self.use_interrupts();
+        }
         time::sleep(POWER_UP)
     }
 

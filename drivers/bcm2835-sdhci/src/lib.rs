@@ -39,14 +39,20 @@ impl Driver for Slot {
         let firmware = registry::first::<dyn Firmware>();
         let firmware = firmware.ok_or_else(|| Error::Deferred("the firmware, which knows the clock's rate".to_owned()))?;
         let rate = firmware.call(|firmware| firmware.clock_rate(clock))??;
-        let disk = Disk::start(Controller::new(resources.registers(0)?, resources.dma(), rate)?)?;
+        let controller = Controller::new(resources.registers(0)?, resources.dma(), rate)?;
+        let disk = Disk::start(controller, node.path())?;
         // Not before there is a card: the BCM2711's two controllers share a line, and seldom have both one.
-        Ok(Self { disk, _interrupt: resources.interrupt(0)? })
+        let interrupt = resources.interrupt(0)?;
+        disk.host().use_interrupts();
+        Ok(Self { disk, _interrupt: interrupt })
     }
 
     fn interrupt_now(&self, _index: usize) -> Served {
-        self.disk.host().advance();
-        Served::Done
+        self.disk.host().interrupt_now()
+    }
+
+    fn interrupt(&self, _index: usize) {
+        while self.disk.host().advance() {}
     }
 }
 

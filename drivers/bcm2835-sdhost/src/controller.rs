@@ -4,6 +4,7 @@ use crate::registers::{Configuration, FIFO, Layout, Mode, Order, Status};
 use abi::prelude::*;
 use abi::time;
 use abi::tock_registers::fields::FieldValue;
+use core::sync::atomic::{AtomicBool, Ordering};
 use sdmmc::{Answer, Bus, Command, Data, Failure, Host, LONGEST, is_refused};
 
 /// The clock that cards are found with, in Hz.
@@ -19,7 +20,8 @@ const POWER_TIME: Duration = Duration::from_millis(20);
 const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
 const DATA_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long to wait before looking again, for what no interrupt tells.
+/// How long to wait before looking again where no interrupt tells: there is none before `probe` has returned, nor for the end
+/// of a command.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// What has to be filled in the FIFO, or free, for the controller to ask for more. Others are said to lose data.
@@ -35,6 +37,8 @@ pub struct Controller {
     registers: Registers<Layout>,
     /// The clock that is divided for the card, in Hz.
     base: u32,
+    /// Whether it may interrupt.
+    interrupts: AtomicBool,
     /// Without interrupts.
     configuration: Lock<FieldValue<u32, Configuration::Register>>,
     /// Memory for the next command's data.
@@ -62,14 +66,30 @@ impl Controller {
         Ok(Self {
             registers,
             base,
+            interrupts: AtomicBool::new(false),
             configuration: Lock::new(configuration(false)),
             memory: Lock::new(vec![0; LONGEST]),
             movement: Lock::new(None),
         })
     }
 
-    /// Does what the controller is ready for: in interrupt context, and for who waits.
-    pub fn advance(&self) {
+    /// Lets the controller interrupt, from now on.
+    pub fn use_interrupts(&self) {
+        self.interrupts.store(true, Ordering::Relaxed);
+    }
+
+    /// Serves its interrupt, unless there are data to move: that takes too long here.
+    pub fn interrupt_now(&self) -> Served {
+        if self.movement.lock().is_some() {
+            return Served::OnThread;
+        }
+        self.advance();
+        Served::Done
+    }
+
+    /// Does what the controller is ready for: moves some data, or notes what has come of them. Returns whether there was
+    /// anything.
+    pub fn advance(&self) -> bool {
         let mut movement = self.movement.lock();
         let status = self.registers.status.extract();
         let interrupts = Status::DATA::SET
@@ -77,7 +97,8 @@ impl Controller {
             + Status::BLOCK_INTERRUPT::SET
             + Status::BUSY_INTERRUPT::SET;
         self.registers.status.write(interrupts);
-        let Some(movement) = movement.as_mut().filter(|movement| movement.outcome.is_none()) else { return };
+        let Some(movement) = movement.as_mut().filter(|movement| movement.outcome.is_none()) else { return false };
+        let before = movement.position;
         if status.any_matching_bits_set(Status::DATA_CRC::SET + Status::FIFO_ERROR::SET) {
             movement.end(Err(Failure::BadData));
         } else if status.is_set(Status::DATA_TIMEOUT) {
@@ -91,6 +112,7 @@ impl Controller {
         if movement.outcome.is_some() {
             self.registers.configuration.write(*self.configuration.lock());
         }
+        movement.position != before
     }
 
     fn set_rate(&self, hertz: u32) {
@@ -165,12 +187,16 @@ impl Controller {
         let deadline = Instant::now() + DATA_PATIENCE;
         loop {
             self.advance();
-            match self.movement.lock().as_mut().and_then(|movement| movement.outcome.take()) {
+            let (outcome, is_moving) = match &mut *self.movement.lock() {
+                Some(movement) => (movement.outcome.take(), movement.position < movement.length),
+                None => return Err(Error::Device("its driver has lost a command".to_owned()).into()),
+            };
+            match outcome {
                 Some(outcome) => return outcome,
                 None if Instant::now() > deadline => return Err(Failure::NoData),
-                None => {}
-            }
-            event.wait(Some(Instant::now() + PAUSE))?;
+                None if is_moving && self.interrupts.load(Ordering::Relaxed) => event.wait(Some(deadline))?,
+                None => event.wait(Some(Instant::now() + PAUSE))?,
+            };
         }
     }
 
@@ -196,8 +222,10 @@ impl Controller {
             if is_refused(answer) {
                 return Ok(answer);
             }
-            let interrupts = Configuration::DATA_INTERRUPT::SET + Configuration::BLOCK_INTERRUPT.val((!reads).into());
-            self.registers.configuration.modify(interrupts);
+            if self.interrupts.load(Ordering::Relaxed) {
+                let blocks = Configuration::BLOCK_INTERRUPT.val((!reads).into());
+                self.registers.configuration.modify(Configuration::DATA_INTERRUPT::SET + blocks);
+            }
             self.await_data(&event).map(|()| answer)
         });
         let movement = self.movement.lock().take();
@@ -268,6 +296,10 @@ impl Host for Controller {
         registers.block_size.set(0);
         registers.block_count.set(0);
         registers.status.set(ALL);
+        // What a command before has left there.
+        for _ in 0..registers.mode.read(Mode::FILLED) {
+            registers.data.get();
+        }
         registers.mode.modify(Mode::READ_THRESHOLD.val(THRESHOLD) + Mode::WRITE_THRESHOLD.val(THRESHOLD));
         time::sleep(POWER_TIME)?;
         registers.power.set(1);

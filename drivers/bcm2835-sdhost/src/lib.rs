@@ -32,18 +32,22 @@ struct Slot {
 }
 
 impl Driver for Slot {
-    fn probe(_node: &Node, resources: &mut Resources) -> Result<Self> {
+    fn probe(node: &Node, resources: &mut Resources) -> Result<Self> {
         let firmware = registry::first::<dyn Firmware>();
         let firmware = firmware.ok_or_else(|| Error::Deferred("the firmware, which knows the clock's rate".to_owned()))?;
         let rate = firmware.call(|firmware| firmware.clock_rate(CORE))??;
         let interrupt = resources.interrupt(0)?;
-        let disk = Disk::start(Controller::new(resources.registers(0)?, rate)?)?;
+        let disk = Disk::start(Controller::new(resources.registers(0)?, rate)?, node.path())?;
+        disk.host().use_interrupts();
         Ok(Self { disk, _interrupt: interrupt })
     }
 
     fn interrupt_now(&self, _index: usize) -> Served {
-        self.disk.host().advance();
-        Served::Done
+        self.disk.host().interrupt_now()
+    }
+
+    fn interrupt(&self, _index: usize) {
+        while self.disk.host().advance() {}
     }
 }
 

@@ -21,20 +21,20 @@ pub struct Disk<H> {
 }
 
 impl<H: Host> Disk<H> {
-    /// Finds the card in the slot.
+    /// Finds the card in the slot, which is `name` for people.
     ///
     /// # Errors
     /// [`Error::Absent`] when there is none; [`Error::Io`] when it can't be used; and the host's.
-    pub fn start(host: H) -> Result<Self> {
+    pub fn start(host: H, name: &str) -> Result<Self> {
         let card = match Card::identify(&host) {
             Ok(card) => card,
             Err(Problem::Absent) => {
-                info!("{}", Problem::Absent);
+                info!("{name}: {}", Problem::Absent);
                 return Err(Error::Absent);
             }
             Err(problem) => return Err(error(problem, None)),
         };
-        info!("{card}");
+        info!("{name}: {card}");
         let geometry = Geometry { block_size: BLOCK, blocks: card.blocks, read_only: card.is_read_only };
         Ok(Self { host, geometry, identity: card.identity, card: Mutex::new(Some(card)) })
     }

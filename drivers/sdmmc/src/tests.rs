@@ -102,12 +102,12 @@ fn high(size: usize) -> FakeCard {
 
 fn start(card: FakeCard) -> (Disk<Slot>, Slot) {
     let slot = Slot::new(card);
-    (Disk::start(slot.clone()).unwrap(), slot)
+    (Disk::start(slot.clone(), "/slot").unwrap(), slot)
 }
 
 /// Why a card can't be used.
 fn refusal(card: FakeCard) -> Error {
-    Disk::start(Slot::new(card)).err().unwrap()
+    Disk::start(Slot::new(card), "/slot").err().unwrap()
 }
 
 #[test]
