@@ -1,6 +1,6 @@
 //! The controller as a host for cards.
 
-use crate::registers::{Blocks, Capabilities, Clock, Control, Layout, Order, Present, Status};
+use crate::registers::{Blocks, Capabilities, Clock, Control, ERRORS, Layout, Order, Present, Status};
 use crate::work::{self, Memory, Movement, Work};
 use abi::prelude::*;
 use abi::time;
@@ -28,12 +28,11 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// How long a card's supply and its first clocks take (section 6.4.1 of the card's specification).
 const POWER_UP: Duration = Duration::from_millis(2);
 
-/// What is of interest in the status; and all errors.
+/// What is of interest in the status, besides errors.
 const EVENTS: u32 = Status::COMMAND_COMPLETE::SET.value
     | Status::TRANSFER_COMPLETE::SET.value
     | Status::WRITE_READY::SET.value
     | Status::READ_READY::SET.value;
-const ERRORS: u32 = 0xffff_0000;
 
 pub struct Controller {
     registers: Registers<Layout>,

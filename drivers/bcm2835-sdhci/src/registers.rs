@@ -24,6 +24,9 @@ abi::registers! {
     }
 }
 
+/// All errors of the status.
+pub const ERRORS: u32 = 0xffff_0000;
+
 register_bitfields! {u32,
     /// Block Size and Block Count.
     pub Blocks [
@@ -93,9 +96,7 @@ register_bitfields! {u32,
         COMMAND_INDEX OFFSET(19) NUMBITS(1) [],
         DATA_TIMEOUT OFFSET(20) NUMBITS(1) [],
         DATA_CRC OFFSET(21) NUMBITS(1) [],
-        DATA_END OFFSET(22) NUMBITS(1) [],
-        CURRENT OFFSET(23) NUMBITS(1) [],
-        DMA OFFSET(25) NUMBITS(1) []
+        DATA_END OFFSET(22) NUMBITS(1) []
     ],
     pub Capabilities [
         /// Whether it moves data by itself, following descriptors (ADMA2).

@@ -1,6 +1,6 @@
 //! A command that is under way, and the memory that its data are in meanwhile.
 
-use crate::registers::{Layout, Status};
+use crate::registers::{ERRORS, Layout, Status};
 use abi::dma::LentBuffer;
 use abi::prelude::*;
 use sdmmc::{Answer, Command, Data, Failure, LONGEST, is_refused};
@@ -99,7 +99,7 @@ impl Work {
         if self.outcome.is_some() {
             return;
         }
-        if let Some(failure) = failure(status) {
+        if let Some(failure) = failure_of_answer(status) {
             self.end(Err(failure));
             return;
         }
@@ -110,6 +110,10 @@ impl Work {
                 self.end(Ok(()));
                 return;
             }
+        }
+        if let Some(failure) = failure_of_data(status) {
+            self.end(Err(failure));
+            return;
         }
         if let Some(movement) = &mut self.movement
             && status.any_matching_bits_set(Status::READ_READY::SET + Status::WRITE_READY::SET)
@@ -159,21 +163,26 @@ fn answer(registers: &Layout, kind: Answer) -> u128 {
     }
 }
 
-/// What has gone wrong, if anything has.
-fn failure(status: LocalRegisterCopy<u32, Status::Register>) -> Option<Failure> {
-    let damaged_answer = Status::COMMAND_CRC::SET + Status::COMMAND_END::SET + Status::COMMAND_INDEX::SET;
-    let damaged_data = Status::DATA_CRC::SET + Status::DATA_END::SET;
-    if status.any_matching_bits_set(damaged_answer) {
-        Some(Failure::BadAnswer)
-    } else if status.is_set(Status::COMMAND_TIMEOUT) {
-        Some(Failure::NoAnswer)
-    } else if status.any_matching_bits_set(damaged_data) {
+/// What has gone wrong with an answer, if anything has.
+fn failure_of_answer(status: LocalRegisterCopy<u32, Status::Register>) -> Option<Failure> {
+    let damaged = Status::COMMAND_CRC::SET + Status::COMMAND_END::SET + Status::COMMAND_INDEX::SET;
+    match status.is_set(Status::COMMAND_TIMEOUT) {
+        _ if status.any_matching_bits_set(damaged) => Some(Failure::BadAnswer),
+        true => Some(Failure::NoAnswer),
+        false => None,
+    }
+}
+
+/// What has gone wrong with data, if anything has.
+fn failure_of_data(status: LocalRegisterCopy<u32, Status::Register>) -> Option<Failure> {
+    let errors = status.get() & ERRORS;
+    if errors == 0 {
+        None
+    } else if status.any_matching_bits_set(Status::DATA_CRC::SET + Status::DATA_END::SET) {
         Some(Failure::BadData)
     } else if status.is_set(Status::DATA_TIMEOUT) {
         Some(Failure::NoData)
-    } else if status.any_matching_bits_set(Status::CURRENT::SET + Status::DMA::SET) {
-        Some(Failure::Host(Error::Device(format!("it reports an error with the status {:#x}", status.get()))))
     } else {
-        None
+        Some(Failure::Host(Error::Device(format!("it reports the errors {errors:#x}"))))
     }
 }

@@ -341,7 +341,12 @@ pub fn load(name: &str, parameters: &[Assignment]) -> Result<()> {
             let waits = matches!(
                 state,
                 Some(
-                    DeviceState::Failed(_) | DeviceState::Unclaimed | DeviceState::Deferred(_) | DeviceState::Released
+                    DeviceState::Failed(_)
+                        | DeviceState::Unclaimed
+                        | DeviceState::Deferred(_)
+                        | DeviceState::Released
+                        // Something may have been plugged in.
+                        | DeviceState::Empty
                 )
             );
             if waits && registry::compatible(provider).iter().any(claims) {
