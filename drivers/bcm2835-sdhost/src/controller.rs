@@ -107,6 +107,8 @@ impl Controller {
             movement.advance(&self.registers);
             if movement.position == movement.length {
                 self.registers.configuration.modify(Configuration::DATA_INTERRUPT::CLEAR);
+                // No interrupt tells when the last of them are over: who waits looks.
+                movement.signal.raise();
             }
         }
         if movement.outcome.is_some() {
@@ -223,8 +225,7 @@ impl Controller {
                 return Ok(answer);
             }
             if self.interrupts.load(Ordering::Relaxed) {
-                let blocks = Configuration::BLOCK_INTERRUPT.val((!reads).into());
-                self.registers.configuration.modify(Configuration::DATA_INTERRUPT::SET + blocks);
+                self.registers.configuration.modify(Configuration::DATA_INTERRUPT::SET);
             }
             self.await_data(&event).map(|()| answer)
         });

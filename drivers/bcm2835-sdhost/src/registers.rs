@@ -73,7 +73,6 @@ register_bitfields! {u32,
         WIDE OFFSET(2) NUMBITS(1) [],
         /// The whole divisor counts, and not its lower three bits.
         SLOW OFFSET(3) NUMBITS(1) [],
-        DATA_INTERRUPT OFFSET(4) NUMBITS(1) [],
-        BLOCK_INTERRUPT OFFSET(8) NUMBITS(1) []
+        DATA_INTERRUPT OFFSET(4) NUMBITS(1) []
     ]
 }
