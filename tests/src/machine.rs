@@ -111,6 +111,14 @@ impl Setup {
         self.argument("-gdb", &format!("tcp:127.0.0.1:{port}"))
     }
 
+    /// Has QEMU take commands of its monitor at the next of [`Machine::ports`].
+    #[must_use]
+    pub fn monitored(mut self) -> Self {
+        let port = free_port();
+        self.ports.push(port);
+        self.argument("-monitor", &format!("tcp:127.0.0.1:{port},server=on,wait=off"))
+    }
+
     /// As [`debuggable`](Self::debuggable); nothing happens before the debugger lets it.
     #[must_use]
     pub fn waiting_for_debugger(mut self) -> Self {
@@ -307,7 +315,7 @@ impl Machine {
     }
 
     /// The ports of this host, 127.0.0.1, that lead to the echo services of the machine's reachable network cards, and to
-    /// QEMU for a debugger.
+    /// QEMU for a debugger or its monitor.
     pub fn ports(&self) -> &[u16] {
         &self.ports
     }

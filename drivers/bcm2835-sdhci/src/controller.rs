@@ -4,10 +4,10 @@ use crate::registers::{Blocks, Capabilities, Clock, Control, ERRORS, Layout, Ord
 use crate::work::{self, Memory, Movement, Work};
 use abi::prelude::*;
 use abi::time;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use sdmmc::{Answer, Bus, Command, Data, Failure, Host};
 use abi::tock_registers::LocalRegisterCopy;
 use abi::tock_registers::fields::{Field, FieldValue};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use sdmmc::{Answer, Bus, Command, Data, Failure, Host};
 
 /// The clock that cards are found with, in Hz.
 const SLOW: u32 = 400_000;

@@ -258,7 +258,8 @@ impl Model for Machine {
         match offset {
             0x10..0x20 => self.response[(offset - 0x10) / 4],
             0x20 => {
-                let transfer = self.transfer.as_ref().filter(|transfer| transfer.reads).expect("there are data to read");
+                let transfer =
+                    self.transfer.as_ref().filter(|transfer| transfer.reads).expect("there are data to read");
                 let word = transfer.buffer[transfer.position..][..4].try_into().unwrap();
                 self.word_passes();
                 u32::from_le_bytes(word)
@@ -277,7 +278,8 @@ impl Model for Machine {
             0x08 => self.argument = value,
             0x0c => self.send(value),
             0x20 => {
-                let transfer = self.transfer.as_mut().filter(|transfer| !transfer.reads).expect("there is room to write");
+                let transfer =
+                    self.transfer.as_mut().filter(|transfer| !transfer.reads).expect("there is room to write");
                 let position = transfer.position;
                 transfer.buffer[position..][..4].copy_from_slice(&value.to_le_bytes());
                 self.word_passes();

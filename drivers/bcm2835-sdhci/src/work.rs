@@ -3,8 +3,8 @@
 use crate::registers::{ERRORS, Layout, Status};
 use abi::dma::LentBuffer;
 use abi::prelude::*;
-use sdmmc::{Answer, Command, Data, Failure, LONGEST, is_refused};
 use abi::tock_registers::LocalRegisterCopy;
+use sdmmc::{Answer, Command, Data, Failure, LONGEST, is_refused};
 
 /// The most that one descriptor tells of, in bytes; and how many there are behind the data.
 const PART: usize = LONGEST / 2;

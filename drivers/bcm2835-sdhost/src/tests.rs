@@ -107,7 +107,11 @@ impl Machine {
         let index = (order & 0x3f) as u8;
         assert_eq!(self.power, 1);
         assert!(self.state <= IDLE || index == 12, "CMD{index} in the state {}", self.state);
-        assert_eq!(self.status & (COMMAND_ERRORS | DATA_CRC | DATA_TIMEOUT), 0, "CMD{index} before errors were cleared");
+        assert_eq!(
+            self.status & (COMMAND_ERRORS | DATA_CRC | DATA_TIMEOUT),
+            0,
+            "CMD{index} before errors were cleared"
+        );
         let kind = match index {
             0 => NO_ANSWER,
             2 | 9 => LONG,

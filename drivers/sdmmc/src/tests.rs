@@ -112,8 +112,7 @@ fn refusal(card: FakeCard) -> Error {
 
 #[test]
 fn cards_of_all_kinds_are_found_with_their_size_and_their_speed() {
-    for (kind, hertz) in
-        [(CardKind::First, 25_000_000), (CardKind::Standard, 50_000_000), (CardKind::High, 50_000_000)]
+    for (kind, hertz) in [(CardKind::First, 25_000_000), (CardKind::Standard, 50_000_000), (CardKind::High, 50_000_000)]
     {
         for size in [MIB / 2, MIB, 3 * MIB / 2, 64 * MIB] {
             let (disk, slot) = start(FakeCard::new(kind, size));

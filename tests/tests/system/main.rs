@@ -19,6 +19,7 @@ mod outside;
 mod processors;
 mod raspberry_pi;
 mod replacement;
+mod sd_card;
 mod shell;
 mod signatures;
 mod threads;

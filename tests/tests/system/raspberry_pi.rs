@@ -6,11 +6,11 @@ use tests::{DeviceTree, Machine, PROMPT, READY, Setup};
 const PI_4: &str = "bcm2711-rpi-4-b.dtb";
 const PI_3: &str = "bcm2837-rpi-3-b.dtb";
 
-fn pi_4() -> Setup {
+pub fn pi_4() -> Setup {
     Setup::raspberry_pi("raspi4b").device_tree(&DeviceTree::of_firmware(PI_4))
 }
 
-fn pi_3() -> Setup {
+pub fn pi_3() -> Setup {
     Setup::raspberry_pi("raspi3b").device_tree(&DeviceTree::of_firmware(PI_3))
 }
 
