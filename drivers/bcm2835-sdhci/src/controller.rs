@@ -152,7 +152,10 @@ impl Controller {
     fn control(&self, bus: Bus) {
         let mut control = Control::POWER::SET + Control::VOLTAGE::Volts33;
         control += if bus.is_wide { Control::WIDE::SET } else { Control::WIDE::CLEAR };
-        control += if bus.is_fast { Control::HIGH_SPEED::SET } else { Control::HIGH_SPEED::CLEAR };
+        // The BCM2835's tells of no such mode, and has no other timing for it.
+        if bus.is_fast && self.registers.capabilities.is_set(Capabilities::HIGH_SPEED) {
+            control += Control::HIGH_SPEED::SET;
+        }
         if self.dma.is_some() {
             control += Control::DMA::Descriptors;
         }

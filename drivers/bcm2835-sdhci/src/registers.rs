@@ -100,6 +100,8 @@ register_bitfields! {u32,
     ],
     pub Capabilities [
         /// Whether it moves data by itself, following descriptors (ADMA2).
-        DESCRIPTORS OFFSET(19) NUMBITS(1) []
+        DESCRIPTORS OFFSET(19) NUMBITS(1) [],
+        /// Whether it has a timing of its own for the high-speed mode.
+        HIGH_SPEED OFFSET(21) NUMBITS(1) []
     ]
 }
