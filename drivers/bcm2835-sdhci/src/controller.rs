@@ -20,7 +20,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 
 /// How long a card may take to answer, and to send or take all data of one command.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
-const DATA_PATIENCE: Duration = Duration::from_secs(5);
+const DATA_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to wait before looking again where no interrupt tells: there is none before `probe` has returned.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -162,22 +162,30 @@ impl Controller {
         self.write(&self.registers.control, control.value);
     }
 
-    /// Waits until the command that is under way has ended.
-    fn wait(&self, event: &Event) -> Result<(), Failure> {
-        let start = Instant::now();
+    /// Waits until the command that is under way has ended. `moves` says whether the processor moves its data.
+    fn wait(&self, event: &Event, moves: bool) -> Result<(), Failure> {
+        let mut start = Instant::now();
+        let interrupts = self.interrupts.load(Ordering::Relaxed);
+        let mut deadline = start + ANSWER_PATIENCE;
         loop {
-            self.advance();
+            // To look would only hold up the interrupt's thread.
+            if moves && interrupts {
+                event.wait(Some(deadline))?;
+            } else if self.advance() {
+                start = Instant::now();
+            }
             let (outcome, patience, failure) = match &mut *self.work.lock() {
                 Some(work) if work.answer.is_none() => (work.outcome.take(), ANSWER_PATIENCE, Failure::NoAnswer),
                 Some(work) => (work.outcome.take(), DATA_PATIENCE, Failure::NoData),
                 None => return Err(Error::Device("its driver has lost a command".to_owned()).into()),
             };
-            let deadline = start + patience;
+            deadline = start + patience;
             match outcome {
                 Some(outcome) => return outcome,
                 None if Instant::now() > deadline => return Err(failure),
-                None if self.interrupts.load(Ordering::Relaxed) => event.wait(Some(deadline))?,
-                None => event.wait(Some(Instant::now() + PAUSE))?,
+                None if !interrupts => event.wait(Some(Instant::now() + PAUSE))?,
+                None if !moves => event.wait(Some(deadline))?,
+                None => continue,
             };
         }
     }
@@ -206,11 +214,11 @@ impl Controller {
             order += if matches!(data, Data::Read(_)) { Order::READS::SET } else { Order::READS::CLEAR };
             order += if movement.is_none() { Order::DMA::SET } else { Order::DMA::CLEAR };
         }
-        let event = Event::new()?;
+        let (event, moves) = (Event::new()?, movement.is_some());
         *self.work.lock() = Some(Work::new(event.signal(), command, data.is_some(), movement));
         self.write(&self.registers.argument, command.argument);
         self.write(&self.registers.command, order.value);
-        self.wait(&event)
+        self.wait(&event, moves)
     }
 
     /// Ends what is under way.

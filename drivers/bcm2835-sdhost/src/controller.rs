@@ -18,7 +18,7 @@ const POWER_TIME: Duration = Duration::from_millis(20);
 
 /// How long a card may take to answer, and to send or take all data of one command.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
-const DATA_PATIENCE: Duration = Duration::from_secs(5);
+const DATA_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to wait before looking again where no interrupt tells: there is none before `probe` has returned, nor for the end
 /// of a command.
@@ -191,17 +191,30 @@ impl Controller {
 
     /// Waits until all data have been moved.
     fn await_data(&self, event: &Event) -> Result<(), Failure> {
-        let deadline = Instant::now() + DATA_PATIENCE;
-        loop {
+        let mut deadline = Instant::now() + DATA_PATIENCE;
+        let mut by_interrupts = self.interrupts.load(Ordering::Relaxed);
+        if by_interrupts {
+            // It interrupts only for what comes from now on.
             self.advance();
-            let (outcome, is_moving) = match &mut *self.movement.lock() {
-                Some(movement) => (movement.outcome.take(), movement.position < movement.length),
+        }
+        loop {
+            // To look would only hold up the interrupt's thread.
+            if by_interrupts {
+                event.wait(Some(deadline))?;
+            } else if self.advance() {
+                deadline = Instant::now() + DATA_PATIENCE;
+            }
+            let outcome = match &mut *self.movement.lock() {
+                Some(movement) => {
+                    by_interrupts &= movement.position < movement.length;
+                    movement.outcome.take()
+                }
                 None => return Err(Error::Device("its driver has lost a command".to_owned()).into()),
             };
             match outcome {
                 Some(outcome) => return outcome,
                 None if Instant::now() > deadline => return Err(Failure::NoData),
-                None if is_moving && self.interrupts.load(Ordering::Relaxed) => event.wait(Some(deadline))?,
+                None if by_interrupts => continue,
                 None => event.wait(Some(Instant::now() + PAUSE))?,
             };
         }

@@ -417,7 +417,7 @@ fn data_are_moved_on_the_interrupts_thread() {
         }
         std::thread::sleep(Duration::from_millis(30));
         assert_eq!(setup.disk.host().interrupt_now(), Served::OnThread);
-        // From then on it looks for the end by itself.
+        // The second block. From then on the other looks for the end.
         assert!(setup.disk.host().advance());
         assert_eq!(reader.join().unwrap(), Ok(()));
     });
