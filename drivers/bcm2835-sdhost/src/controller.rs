@@ -24,6 +24,9 @@ const DATA_PATIENCE: Duration = Duration::from_secs(10);
 /// of a command.
 const PAUSE: Duration = Duration::from_micros(200);
 
+/// How long to leave data to interrupts before looking for errors.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
+
 /// What has to be filled in the FIFO, or free, for the controller to ask for more. Others are said to lose data.
 const THRESHOLD: u32 = 4;
 
@@ -198,10 +201,9 @@ impl Controller {
             self.advance();
         }
         loop {
-            // To look would only hold up the interrupt's thread.
-            if by_interrupts {
-                event.wait(Some(deadline))?;
-            } else if self.advance() {
+            // To look would only hold up the interrupt's thread; but of an error no interrupt tells.
+            let is_left_alone = by_interrupts && event.wait(Some(Instant::now() + SECOND_LOOK))? == Wake::Raised;
+            if !is_left_alone && self.advance() {
                 deadline = Instant::now() + DATA_PATIENCE;
             }
             let outcome = match &mut *self.movement.lock() {

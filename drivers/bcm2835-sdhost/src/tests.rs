@@ -398,6 +398,17 @@ fn a_card_that_is_pulled_while_it_is_read_is_an_error_until_it_is_back() {
 }
 
 #[test]
+fn errors_that_do_not_interrupt_are_found_soon() {
+    let setup = start();
+    setup.disk.host().use_interrupts();
+    setup.machine().faults.push(Fault::Pulled(1));
+    let begin = Instant::now();
+    let failed = setup.disk.read(0, &mut [0; 2 * BLOCK]).unwrap_err();
+    assert_eq!(failed.to_string(), "blocks 0 to 1 can't be read: no SD memory card answers");
+    assert!(Instant::now() - begin < Duration::from_secs(5));
+}
+
+#[test]
 fn an_empty_slot_is_empty() {
     let mut card = FakeCard::new(CardKind::High, MIB);
     card.is_there = false;
