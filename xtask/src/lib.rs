@@ -4,6 +4,7 @@ mod archive;
 mod backtrace;
 mod bench;
 mod build;
+mod card;
 mod cargo;
 mod console;
 mod contract;
@@ -26,6 +27,7 @@ mod sign;
 mod test;
 mod trace;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -38,6 +40,9 @@ usage: ./x COMMAND
   build                  build out/kernel.img, out/kernel.elf, out/initramfs.cpio and out/modules/*.o
   run [--board BOARD] [-- ARGUMENT...]
                          build and boot in QEMU, on board virt (the default), rpi3 or rpi4, with further arguments for QEMU
+  image rpi4 [--firmware DIR]
+                         build, and write what a Raspberry Pi 4 starts from to out/rpi4.img, with the board's firmware from
+                         Debian's packages (fetched once) or from a folder
   gdb [HOST:PORT] [-- ARGUMENT...]
                          attach gdb to a machine that runs, by default to that of ./x run -- -s, with the symbols of
                          the kernel and of every module
@@ -86,6 +91,18 @@ fn run(arguments: &[&str]) -> Result<()> {
             let workspace = Workspace::find()?;
             build::build(&workspace)?;
             qemu::run(&workspace, board, more)
+        }
+        ["image", "rpi4", options @ ..] => {
+            let firmware = match options {
+                [] => None,
+                ["--firmware", folder] => Some(Path::new(folder)),
+                _ => bail!("image rpi4 doesn't understand `{}`; there is --firmware DIR", options.join(" ")),
+            };
+            let workspace = Workspace::find()?;
+            build::build(&workspace)?;
+            card::make(&workspace, firmware)?;
+            println!("{} is made", card::IMAGE);
+            Ok(())
         }
         ["gdb", options @ ..] => {
             let (address, more) = match options {

@@ -4,16 +4,19 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 
 use crate::cargo::{Workspace, text_of};
-use crate::{console, firmware};
+use crate::{card, console, firmware};
 
 const QEMU: &str = "qemu-system-aarch64";
 
 /// What `-nographic` makes of the terminal, the console and QEMU's monitor, but with a log of what is shown; the log's
 /// name follows.
 const CONSOLE: [&str; 6] = ["-nographic", "-serial", "chardev:console", "-mon", "console", "-chardev"];
+
+/// A Raspberry Pi's first UART is there for Bluetooth; the header's pins, where people connect a console, are the second's.
+const SECOND_UART: &str = "-serial null";
 
 /// The machine to run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,22 +49,36 @@ impl Board {
                  -netdev user,id=n0,hostfwd=udp:127.0.0.1:5007-:7,hostfwd=tcp:127.0.0.1:5007-:7 \
                  -device virtio-net-device,netdev=n0",
             )),
-            Self::RaspberryPi3 => raspberry_pi(workspace, "raspi3b", firmware::RASPBERRY_PI_3),
-            Self::RaspberryPi4 => raspberry_pi(workspace, "raspi4b", firmware::RASPBERRY_PI_4),
+            Self::RaspberryPi3 => {
+                let device_tree = firmware::device_tree(workspace, firmware::RASPBERRY_PI_3)?;
+                let device_tree = shown(workspace, &device_tree);
+                Ok(words(&format!(
+                    "-M raspi3b -kernel out/kernel.img -initrd out/initramfs.cpio -dtb {device_tree} {SECOND_UART}"
+                )))
+            }
+            Self::RaspberryPi4 => {
+                if !text_of(Command::new(QEMU).args(["-machine", "help"]))?.contains("raspi4b") {
+                    bail!("this QEMU has no raspi4b: that takes version 9 or later");
+                }
+                card::make(workspace, None)?;
+                let (image, folder) = (workspace.root.join(card::IMAGE), workspace.out().join("rpi4"));
+                let file = |name| Ok::<_, Error>(shown(workspace, &card::extract(&image, name, &folder)?));
+                let (kernel, initramfs) = (file(card::KERNEL)?, file(card::INITRAMFS)?);
+                let device_tree = file(firmware::RASPBERRY_PI_4)?;
+                // What is written to the card is forgotten when QEMU ends: the image stays what a real card gets.
+                Ok(words(&format!(
+                    "-M raspi4b -kernel {kernel} -initrd {initramfs} -dtb {device_tree} {SECOND_UART} \
+                     -drive if=sd,format=raw,snapshot=on,file={}",
+                    card::IMAGE
+                )))
+            }
         }
     }
 }
 
-fn raspberry_pi(workspace: &Workspace, machine: &str, device_tree: &str) -> Result<Vec<String>> {
-    if !text_of(Command::new(QEMU).args(["-machine", "help"]))?.contains(machine) {
-        bail!("this QEMU has no {machine}: the Raspberry Pi 4 takes version 9 or later");
-    }
-    let device_tree = firmware::device_tree(workspace, device_tree)?;
-    let device_tree = device_tree.strip_prefix(&workspace.root).unwrap_or(&device_tree).display();
-    // The first UART is there for Bluetooth; the header's pins, where people connect a console, are the second's.
-    let words =
-        format!("-M {machine} -kernel out/kernel.img -initrd out/initramfs.cpio -dtb {device_tree} -serial null");
-    Ok(words.split_whitespace().map(str::to_owned).collect())
+/// A path as it is in the tree, where QEMU is started.
+fn shown(workspace: &Workspace, path: &Path) -> String {
+    path.strip_prefix(&workspace.root).unwrap_or(path).display().to_string()
 }
 
 /// Replaces this program by QEMU with what was built, on the given board, after printing its command line.

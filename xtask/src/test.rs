@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::build;
+use crate::card;
 use crate::cargo::Workspace;
 use crate::firmware;
 use crate::sdk;
@@ -41,6 +42,7 @@ pub fn test(workspace: &Workspace) -> Result<()> {
     }
     step("clippy, for the target", clippy.args(["--", "-D", "warnings"]))?;
 
+    firmware::fetch(workspace)?;
     let mut tests = workspace.cargo();
     tests.args(["test", "--workspace", "--no-fail-fast"]);
     for package in MACHINE.into_iter().chain([SYSTEM, FUZZ]) {
@@ -50,7 +52,7 @@ pub fn test(workspace: &Workspace) -> Result<()> {
 
     sdk::pack(workspace)?;
     build::build_test_modules(workspace)?;
-    firmware::fetch_device_trees(workspace)?;
+    card::make(workspace, None)?;
     step("fuzz targets", workspace.cargo().args(["test", "--package", FUZZ, "--profile", "checked"]))?;
     step("tests in QEMU", workspace.cargo().args(["test", "--package", SYSTEM, "--tests", "--no-fail-fast"]))
 }

@@ -5,6 +5,7 @@ mod bad_modules;
 mod bad_trees;
 mod block;
 mod boot;
+mod card_image;
 mod debugging;
 mod failures;
 mod fatal;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::machine::{EventKind, Guest, Machine, Waiting};
 use super::{Basics, Figures, measure_exchanges};
 use crate::cargo::{Workspace, text_of};
-use crate::debian;
+use crate::debian::Packages;
 
 /// What depends on the newest kernel for virtual machines.
 const PACKAGE: &str = "linux-image-cloud-arm64";
@@ -46,7 +46,8 @@ impl<'s> System<'s> {
         if !package.exists() {
             eprintln!("    Fetching Debian's kernel package for arm64 in virtual machines (some 30 MB, once)");
             let apt = folder.join("apt");
-            let file = debian::download_dependency(&apt, PACKAGE, PREFERENCES)?;
+            let packages = Packages::list(&apt, PREFERENCES)?;
+            let file = packages.download(&packages.dependency_of(PACKAGE)?)?.path;
             let unpacked = folder.join("unpacked");
             text_of(Command::new("dpkg-deb").arg("--extract").arg(file).arg(&unpacked))?;
             std::fs::remove_dir_all(apt)?;
