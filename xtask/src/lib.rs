@@ -15,6 +15,7 @@ mod exports;
 mod faults;
 mod files;
 mod firmware;
+mod flash;
 mod fuzz;
 mod gdb;
 mod image;
@@ -43,6 +44,7 @@ usage: ./x COMMAND
   image rpi4 [--firmware DIR]
                          build, and write what a Raspberry Pi 4 starts from to out/rpi4.img, with the board's firmware from
                          Debian's packages (fetched once) or from a folder
+  flash rpi4 DISK        write out/rpi4.img to a card (such as /dev/sdX), which is erased, after asking, and read it back
   gdb [HOST:PORT] [-- ARGUMENT...]
                          attach gdb to a machine that runs, by default to that of ./x run -- -s, with the symbols of
                          the kernel and of every module
@@ -101,9 +103,10 @@ fn run(arguments: &[&str]) -> Result<()> {
             let workspace = Workspace::find()?;
             build::build(&workspace)?;
             card::make(&workspace, firmware)?;
-            println!("{} is made", card::IMAGE);
+            println!("{} is made; ./x flash rpi4 /dev/sdX writes it to a card", card::IMAGE);
             Ok(())
         }
+        ["flash", "rpi4", disk] => flash::flash(&Workspace::find()?.root.join(card::IMAGE), Path::new(disk)),
         ["gdb", options @ ..] => {
             let (address, more) = match options {
                 [] => (gdb::ADDRESS, &[][..]),
