@@ -36,11 +36,13 @@ pub fn install() {
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_interrupt(frame: &mut Frame) {
-    if interrupt::dispatch(frame.registers.program_counter) {
-        supervision::charge(frame);
-    }
-    // The processor masked them when it took the exception.
-    thread::settle(&InterruptsMasked::new());
+    thread::interrupted(|| {
+        if interrupt::dispatch(frame.registers.program_counter) {
+            supervision::charge(frame);
+        }
+        // The processor masked them when it took the exception.
+        thread::settle(&InterruptsMasked::new());
+    });
     supervision::stop_if_told(frame);
 }
 

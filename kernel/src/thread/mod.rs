@@ -538,11 +538,32 @@ pub fn serves_interrupt() -> bool {
 
 /// Runs what unwinds the running thread.
 pub fn unwinding<R>(action: impl FnOnce() -> R) -> R {
-    let thread = running();
-    let set = |value| thread.inspect(|thread| thread.unwinding.store(value, Ordering::Relaxed));
-    set(true);
+    let set = |value| running().is_some_and(|thread| thread.unwinding.swap(value, Ordering::Relaxed));
+    // An interrupt's handler may have failed on the way of another failure.
+    let before = set(true);
     let result = action();
-    set(false);
+    set(before);
+    result
+}
+
+/// Runs what serves an interrupt. The interrupted thread may be about to make a call: it has noted a part of that in the place
+/// where the handler's calls are noted, and finds it there again.
+pub fn interrupted<R>(action: impl FnOnce() -> R) -> R {
+    let block = abi::running::block();
+    let next = block.calls.get(block.depth.load(Ordering::Relaxed) as usize);
+    let words = |call: &'static Call| {
+        let Call { publication, base, landing } = call;
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        (publication.load(Ordering::Relaxed), load(base), load(&landing.stack_pointer), load(&landing.program_counter))
+    };
+    let noted = next.map(words);
+    let result = action();
+    if let (Some(call), Some((publication, base, stack_pointer, program_counter))) = (next, noted) {
+        call.publication.store(publication, Ordering::Relaxed);
+        call.base.store(base, Ordering::Relaxed);
+        call.landing.stack_pointer.store(stack_pointer, Ordering::Relaxed);
+        call.landing.program_counter.store(program_counter, Ordering::Relaxed);
+    }
     result
 }
 
