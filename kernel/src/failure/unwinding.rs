@@ -150,6 +150,7 @@ fn step(registers: &Registers, place: Place, exception: *mut u8) -> Registers {
 
 /// The registers to go to a landing with, by way of `failure_land`.
 fn land(landing: &Landing, exception: *mut u8) -> Registers {
+    thread::land();
     let mut registers = landing.enter(exception as u64);
     let stack = Machine::of(landing.stack_pointer).stack;
     let is_on_it = stack.contains(&(landing.stack_pointer as usize));

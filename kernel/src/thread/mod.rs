@@ -406,7 +406,7 @@ pub fn poison_locks() {
     }
 }
 
-/// Where the running thread's innermost guarded call goes on if it fails.
+/// Where the running thread's innermost guarded call goes on if it fails; nowhere once it has.
 pub fn landing() -> Option<Landing> {
     let thread = running()?;
     let block = &thread.block;
@@ -415,7 +415,21 @@ pub fn landing() -> Option<Landing> {
     let stack_pointer = call.landing.stack_pointer.load(Ordering::Relaxed);
     let is_on_stack = |stack: &Stack| stack.place().contains(&(stack_pointer as usize));
     thread.stack.as_ref().is_none_or(is_on_stack).then_some(())?;
-    Some(Landing { stack_pointer, program_counter: call.landing.program_counter.load(Ordering::Relaxed) })
+    let program_counter = call.landing.program_counter.load(Ordering::Relaxed);
+    (program_counter != LANDED).then_some(Landing { stack_pointer, program_counter })
+}
+
+/// Where no call lands: it has done so, and is over as soon as the kernel has been told.
+const LANDED: u64 = 0;
+
+/// The running thread's innermost call lands. It can't fail again on the way to [`recover`]: what its landing takes from the
+/// stack may be there no more.
+pub fn land() {
+    let block = abi::running::block();
+    let depth = block.depth.load(Ordering::Relaxed) as usize;
+    if let Some(call) = depth.checked_sub(1).and_then(|index| block.calls.get(index)) {
+        call.landing.program_counter.store(LANDED, Ordering::Relaxed);
+    }
 }
 
 /// Forgets the calls of the running thread if there are more than there can be. That is what is left of their count when a

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// How long the stream may stand still: a segment that was lost with the card's buffers is repeated after a second, and if that
 /// is lost, too, after twice as long.
-const STANDSTILL: Duration = Duration::from_secs(60);
+const STANDSTILL: Duration = Duration::from_secs(240);
 
 /// The archive, with `test-faults` in place of the clock's driver.
 fn archive() -> Initramfs {
