@@ -201,7 +201,12 @@ pub fn wait(signal: Signal, deadline: Option<Instant>) -> Result<Wake> {
             if let Some(mut event) = find(signal) {
                 event.remove_waiter(thread);
             }
-            if other == Woken::Timeout { Ok(Wake::TimedOut) } else { Err(Error::Stopping) }
+            match other {
+                Woken::Timeout => Ok(Wake::TimedOut),
+                _ if thread.is_stopping() => Err(Error::Stopping),
+                // It was to leave a module that it has left meanwhile.
+                _ => wait(signal, deadline),
+            }
         }
     }
 }

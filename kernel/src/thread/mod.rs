@@ -539,7 +539,9 @@ pub fn sleep_until(deadline: Instant) -> Result<()> {
         return Err(Error::Stopping);
     }
     match thread.block(NOTHING.lock(), Some(deadline)) {
-        Woken::Stopped => Err(Error::Stopping),
+        Woken::Stopped if thread.is_stopping() => Err(Error::Stopping),
+        // It was to leave a module that it has left meanwhile.
+        Woken::Stopped => sleep_until(deadline),
         _ => Ok(()),
     }
 }

@@ -51,7 +51,8 @@ pub fn wait(word: &AtomicU32, seen: u32) -> Result<()> {
         return Ok(());
     }
     self::bucket(word).lock().remove(|other| ptr::eq(other, thread));
-    Err(Error::Stopping)
+    // One that was to leave a module may have left it meanwhile: it looks again.
+    if thread.is_stopping() { Err(Error::Stopping) } else { Ok(()) }
 }
 
 /// Wakes the most urgent of those who wait for the mutex, which the running thread has just let go of. That takes back
