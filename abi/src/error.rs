@@ -46,6 +46,31 @@ pub enum Error {
     Restarting,
 }
 
+impl Error {
+    /// The error with a text of no more than some lines, however much a module has to say.
+    pub fn shortened(mut self) -> Self {
+        const MOST: usize = 1000;
+        match &mut self {
+            Self::Missing { resource: text, .. }
+            | Self::Deferred(text)
+            | Self::Busy(text)
+            | Self::Unsupported(text)
+            | Self::Device(text)
+            | Self::Io(text)
+            | Self::Invalid(text)
+            | Self::Failed(text)
+                if text.len() > MOST =>
+            {
+                text.truncate(text.floor_char_boundary(MOST));
+                text.push_str("...");
+                text.shrink_to_fit();
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -18,8 +18,12 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-/// How many bytes of text are kept; the oldest records go first.
-const KEPT: usize = 64 << 10;
+/// How many bytes of records are kept; the oldest go first.
+const KEPT: usize = 96 << 10;
+
+/// How many bytes of one record's text are kept, and of what names its source.
+const LONGEST_TEXT: usize = 8 << 10;
+const LONGEST_SOURCE: usize = 64;
 
 /// Where the log is shown.
 enum Sink {
@@ -63,7 +67,7 @@ impl Log for KernelLog {
 
     fn log(&self, record: &Record<'_>) {
         let source = record.target().split("::").next().unwrap_or_default().replace('_', "-");
-        append(record.level(), source, record.args().to_string());
+        append(record.level(), &source, &record.args().to_string());
     }
 
     fn flush(&self) {}
@@ -76,17 +80,22 @@ pub fn initialise() {
     log::set_max_level(LevelFilter::Info);
 }
 
-fn append(level: Level, source: String, text: String) {
+fn append(level: Level, source: &str, text: &str) {
+    let cut = |text: &str, most: usize| text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned();
+    let (source, text) = (cut(source, LONGEST_SOURCE), cut(text, LONGEST_TEXT));
+    let size = |record: &LogRecord| size_of::<LogRecord>() + record.source.len() + record.text.len();
     let mut state = STATE.lock();
     let sequence = state.next;
     state.next += 1;
-    state.bytes += text.len();
     let time = time::now().since(abi::time::Instant::default());
-    state.records.push_back(LogRecord { sequence, time, level, source, text });
+    let record = LogRecord { sequence, time, level, source, text };
+    state.bytes += size(&record);
+    // First, so that there is room.
     while state.bytes > KEPT {
         let Some(oldest) = state.records.pop_front() else { break };
-        state.bytes -= oldest.text.len();
+        state.bytes -= size(&oldest);
     }
+    state.records.push_back(record);
     drop(state);
     show();
 }
@@ -187,7 +196,7 @@ pub fn records(first: u64) -> Vec<LogRecord> {
 
 /// Shows a line on the console at once, whatever the level.
 pub fn announce(text: &str) {
-    append(Level::Info, String::new(), text.to_owned());
+    append(Level::Info, "", text);
 }
 
 /// For a kernel that is about to stop: writes to whatever console there is, past all locks that can't be had.

@@ -245,7 +245,7 @@ fn probe(
     let properties = node.properties().map(property).collect();
     let node = abi::Node::new(registry::name(provider), compatible.to_owned(), properties);
     let mut resources = Resources::new(provider, handover);
-    registry::enter(provider, || probe(&node, &mut resources))?.map(Object::Driver)
+    registry::enter(provider, || probe(&node, &mut resources))?.map(Object::Driver).map_err(Error::shortened)
 }
 
 /// What the kernel itself does with something new.
@@ -313,7 +313,7 @@ fn start_instance(loaded: &Loaded, provider: ProviderId, handover: Option<Handov
     };
     registry::begin(provider, loaded.name());
     let mut resources = Resources::new(provider, handover);
-    registry::enter(provider, || start(&mut resources))?.map(Object::Service)
+    registry::enter(provider, || start(&mut resources))?.map(Object::Service).map_err(Error::shortened)
 }
 
 /// Loads a module and puts it to work.
