@@ -5,7 +5,7 @@
 //! nothing in registers that the kernel would have to find again, and all that it has kept itself is above the landing.
 
 use crate::kernel;
-use crate::running::{Block, Call, Landing, Publication};
+use crate::running::{Block, Call, Landing, MOST_CALLS, Publication};
 use core::mem::ManuallyDrop;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering, fence};
@@ -44,7 +44,10 @@ where
 {
     let block = crate::running::block();
     let depth = block.depth.load(Ordering::Relaxed);
-    let Some(call) = block.calls.get(depth as usize) else { return Err(Ended::TooDeep) };
+    let index = depth as usize;
+    let spare = || if index < kernel::most_calls() { block.calls.get(index) } else { None };
+    let call = if index < MOST_CALLS { block.calls.get(index) } else { cold(spare) };
+    let Some(call) = call else { return Err(Ended::TooDeep) };
     note(call, block, publication);
     let mut data = Data { action: ManuallyDrop::new(action) };
     // SAFETY: the data is what `run` takes it for; the block and the call are the running thread's.
@@ -52,8 +55,10 @@ where
     if status > REFUSED {
         return Err(Ended::Failed(ptr::with_exposed_provenance_mut(status)));
     }
-    if u64::from(block.masked.load(Ordering::Relaxed)) != call.base.load(Ordering::Relaxed) {
-        return Err(Ended::Failed(kernel::kept_locks()));
+    if block.held() != call.base.load(Ordering::Relaxed)
+        && let Some(failure) = kernel::kept_locks()
+    {
+        return Err(Ended::Failed(failure.as_ptr()));
     }
     // All that the call did comes before it is over.
     block.depth.store(depth, Ordering::Release);
@@ -89,11 +94,18 @@ unsafe extern "C-unwind" fn run<F: FnOnce() -> Result<R, E>, R, E>(data: *mut u8
     }
 }
 
+/// What is done so rarely that it should be out of the way.
+#[cold]
+#[inline(never)]
+fn cold<R>(action: impl FnOnce() -> R) -> R {
+    action()
+}
+
 #[inline]
 fn note(call: &Call, block: &Block, publication: Option<&'static Publication>) {
     let publication = publication.map_or(ptr::null_mut(), |publication| ptr::from_ref(publication).cast_mut());
     call.publication.store(publication, Ordering::Relaxed);
-    call.base.store(block.masked.load(Ordering::Relaxed).into(), Ordering::Relaxed);
+    call.base.store(block.held(), Ordering::Relaxed);
 }
 
 /// Notes where to land and that the call has begun, and calls [`run`]. Returns what that returns, or the pointer that the kernel

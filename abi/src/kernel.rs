@@ -115,8 +115,12 @@ kernel_functions! { $
     /// What a call of `publication` ended with that unwound with `exception`. Goes on unwinding when that is no failure of the
     /// provider's.
     [safe] fn caught = lockstep_caught(exception: *mut u8, publication: &'static Publication) -> Error;
-    /// The running thread's innermost call has returned, and kept locks: they are poisoned. Returns what [`caught`] takes.
-    [safe] fn kept_locks = lockstep_kept_locks() -> *mut u8;
+    /// The running thread's innermost call has returned, and doesn't hold the locks that it held before. If it has kept some
+    /// that it took, they are poisoned, and this returns what [`caught`] takes. Where the caller had taken them, it goes on as
+    /// a failure of the caller's.
+    [safe] fn kept_locks = lockstep_kept_locks() -> Option<NonNull<u8>>;
+    /// How many calls may be nested where the running thread is now.
+    [safe] fn most_calls = lockstep_most_calls() -> usize;
     /// Does what waited for the last lock to be let go of.
     [safe] fn unmasked = lockstep_unmasked();
     /// The running thread's block, where no register holds it.

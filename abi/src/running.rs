@@ -17,26 +17,35 @@ const SPARE_LOCKS: usize = 5;
 /// How many calls into modules may be nested.
 pub const MOST_CALLS: usize = 16;
 
+/// How many more an interrupt's handler may make.
+pub const HANDLER_CALLS: usize = 4;
+
+/// How many more it takes to ask interrupt controllers.
+const CONTROLLER_CALLS: usize = 2;
+
+/// How many calls there is room for.
+pub const CALLS: usize = MOST_CALLS + HANDLER_CALLS + CONTROLLER_CALLS;
+
 /// A thread's block. On the machine TPIDRRO_EL0 holds the running thread's, which it alone writes to, but for
 /// [`pending`](Self::pending).
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Block {
-    /// How many of `calls` are under way.
-    pub depth: AtomicU32,
     /// How many of `held` are in use. As long as there are any, no interrupt is served and no other thread runs on the
     /// processor.
     pub masked: AtomicU32,
+    /// How many of `mutexes` are in use.
+    pub mutexes_held: AtomicU32,
+    /// How many of `calls` are under way.
+    pub depth: AtomicU32,
     /// Something waits for the last lock to be let go of.
     pub pending: AtomicU32,
     /// Tells the thread from all others; not 0.
     pub number: AtomicU32,
     /// The calls under way, the outermost first.
-    pub calls: [Call; MOST_CALLS],
+    pub calls: [Call; CALLS],
     /// The locks that it holds; null stands for an interrupt that is being served.
     pub held: [Cell<*const LockWord>; MOST_LOCKS + SPARE_LOCKS],
-    /// How many of `mutexes` are in use.
-    pub mutexes_held: Cell<u32>,
     /// The mutexes that it holds, with `depth` as it was when it took them.
     pub mutexes: [Cell<(*const LockWord, u32)>; MOST_LOCKS],
 }
@@ -45,9 +54,9 @@ pub struct Block {
 #[derive(Debug)]
 #[repr(C)]
 pub struct Call {
-    /// Who is called; null if the kernel only wants to know of a failure. The lowest bit is the kernel's.
+    /// Who is called; null if the kernel only wants to know of a failure. The lowest bits are the kernel's.
     pub publication: AtomicPtr<Publication>,
-    /// What `masked` was when it began.
+    /// What [`Block::held`] was when it began.
     pub base: AtomicU64,
     /// Where the caller goes on when it fails.
     pub landing: Landing,
@@ -71,9 +80,15 @@ impl Call {
 
     /// Who is called; nobody if the kernel only wants to know of a failure.
     pub fn publication(&self) -> Option<&'static Publication> {
-        let publication = self.publication.load(Ordering::Relaxed).map_addr(|address| address & !1);
+        let publication =
+            self.publication.load(Ordering::Relaxed).map_addr(|address| address & !(align_of::<Publication>() - 1));
         // SAFETY: publications are never freed, and whoever notes a call notes one.
         unsafe { publication.as_ref() }
+    }
+
+    /// How many locks the thread held when it began, an interrupt counted as one.
+    pub fn locks_before(&self) -> u32 {
+        self.base.load(Ordering::Relaxed) as u32
     }
 }
 
@@ -86,15 +101,23 @@ impl Block {
     /// The block of a thread that holds and calls nothing.
     pub const fn new(number: u32) -> Self {
         Self {
-            depth: AtomicU32::new(0),
             masked: AtomicU32::new(0),
+            mutexes_held: AtomicU32::new(0),
+            depth: AtomicU32::new(0),
             pending: AtomicU32::new(0),
             number: AtomicU32::new(number),
-            calls: [const { Call::new() }; MOST_CALLS],
+            calls: [const { Call::new() }; CALLS],
             held: [const { Cell::new(core::ptr::null()) }; MOST_LOCKS + SPARE_LOCKS],
-            mutexes_held: Cell::new(0),
             mutexes: [const { Cell::new((core::ptr::null(), 0)) }; MOST_LOCKS],
         }
+    }
+
+    /// How many locks the thread holds, in the lower half, and how many mutexes, in the upper.
+    #[inline]
+    pub fn held(&self) -> u64 {
+        // SAFETY: the two counters, at the beginning of the block, which is aligned for this. Only the running thread writes
+        // to them, and this is it.
+        unsafe { core::ptr::from_ref(self).cast::<u64>().read() }
     }
 
     /// Who runs: the module that is being called, if there is a call.

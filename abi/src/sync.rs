@@ -146,13 +146,13 @@ fn note(_word: &LockWord) {
     #[cfg(target_os = "none")]
     {
         let block = block();
-        let count = block.mutexes_held.get();
+        let count = block.mutexes_held.load(Ordering::Relaxed);
         let Some(slot) = block.mutexes.get(count as usize) else {
             _word.holder.store(0, Ordering::Release);
             too_many()
         };
         slot.set((_word, block.depth.load(Ordering::Relaxed)));
-        block.mutexes_held.set(count + 1);
+        block.mutexes_held.store(count + 1, Ordering::Relaxed);
     }
 }
 
@@ -162,13 +162,13 @@ fn forget(_word: &LockWord) {
     #[cfg(target_os = "none")]
     {
         let block = block();
-        let count = block.mutexes_held.get() as usize;
+        let count = block.mutexes_held.load(Ordering::Relaxed) as usize;
         let Some(held) = block.mutexes.get(..count) else { return };
         let Some(index) = held.iter().rposition(|slot| core::ptr::eq(slot.get().0, _word)) else { return };
         for (slot, next) in held.iter().zip(held.iter().skip(1)).skip(index) {
             slot.set(next.get());
         }
-        block.mutexes_held.set(count as u32 - 1);
+        block.mutexes_held.store(count as u32 - 1, Ordering::Relaxed);
     }
 }
 

@@ -41,8 +41,12 @@ unsafe impl Kernel for Exports {
         supervision::caught(exception, publication)
     }
 
-    unsafe fn kept_locks() -> *mut u8 {
+    unsafe fn kept_locks() -> Option<NonNull<u8>> {
         failure::kept_locks()
+    }
+
+    unsafe fn most_calls() -> usize {
+        thread::calls::most_calls()
     }
 
     unsafe fn unmasked() {

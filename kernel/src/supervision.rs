@@ -10,7 +10,7 @@ use crate::binding::{self, Restarted};
 use crate::failure::{self, Failure};
 use crate::machine::Machine;
 use crate::processor::exceptions::Frame;
-use crate::thread::{self, event, schedule};
+use crate::thread::{self, calls, event, schedule};
 use crate::{interrupt, modules, processor, registry, time, trace};
 use abi::Error;
 use abi::event::Signal;
@@ -111,9 +111,14 @@ pub fn charge(frame: &mut Frame) {
     }
 }
 
+/// How long a call may wait for something, from its first wait on.
+pub fn longest_wait() -> Duration {
+    BUDGETS.longest_wait()
+}
+
 /// An interrupt came upon the running thread: ends it where it is if it was told to end and doesn't.
 pub fn stop_if_told(frame: &mut Frame) {
-    if thread::is_doomed() && !thread::holds_kernel_lock() && is_callees(frame.registers.program_counter as usize) {
+    if thread::is_doomed() && !calls::holds_kernel_lock() && is_callees(frame.registers.program_counter as usize) {
         let _ = failure::stop(frame, format_args!("it was told to end and didn't"));
     }
 }
@@ -167,7 +172,10 @@ pub fn start(machine: &'static Machine) -> abi::Result<()> {
         loop {
             // It looks for what failed modules have left, and mustn't seem to refer to that itself.
             processor::clear_unused_stack();
-            supervisor.take_turn(signal);
+            if let Err(failure) = failure::catch(|| supervisor.take_turn(signal)) {
+                // Whatever it was about is lost, and the rest goes on.
+                log::error!("the supervisor {failure}\n{}", failure.backtrace());
+            }
         }
     };
     thread::spawn("supervisor", None, Priority::Urgent, Box::new(body))

@@ -14,12 +14,14 @@ mod unwinding;
 
 use crate::memory::layout::PAGE_SIZE;
 use crate::memory::reserve;
-use crate::{log, memory, processor, thread};
+use crate::thread::calls;
+use crate::{log, memory, processor};
 use abi::guard::{Ended, guarded};
 use abi::running::MOST_CALLS;
 use core::convert::Infallible;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
+use core::ptr::NonNull;
 use record::Note;
 
 pub use fatal::{Afterwards, fatal_exception, set_afterwards};
@@ -67,16 +69,24 @@ pub fn catch<R>(action: impl FnOnce() -> R) -> Result<R, Failure> {
     })
 }
 
-/// The running thread's innermost call has returned without letting go of all locks that it took. Returns what [`caught`] takes.
-pub fn kept_locks() -> *mut u8 {
-    thread::poison_locks();
-    Note::new(format_args!("returned and kept a lock")).into_raw()
+/// The running thread's innermost call has returned with other locks held than before. If it has kept some, returns what
+/// [`caught`] takes, unless it is the caller that has failed.
+pub fn kept_locks() -> Option<NonNull<u8>> {
+    if !calls::keeps_locks() {
+        return None;
+    }
+    calls::poison_locks();
+    if calls::keeps_callers_locks() {
+        calls::recover();
+        unwinding::raise(Note::new(format_args!("kept a lock that it had taken in a call")));
+    }
+    NonNull::new(Note::new(format_args!("returned and kept a lock")).into_raw())
 }
 
 /// A failure has landed, with this pointer: the call that it ended is over, and so is what it did with locks.
 pub fn caught(failure: *mut u8) -> Failure {
     reserve::close();
-    thread::recover();
+    calls::recover();
     let mut note = Note::from_raw(failure);
     note.end();
     Failure(note)

@@ -3,9 +3,10 @@
 use super::fatal::{fatal, fatal_exception};
 use super::place;
 use super::record::{Backtrace, Note};
-use crate::memory::layout::{STACK_SLOT, STACKS};
+use crate::memory::layout;
 use crate::processor::exceptions::{self, Cause};
-use crate::{memory, modules, thread};
+use crate::thread::calls;
+use crate::{memory, modules};
 use core::fmt;
 use core::ops::Range;
 use unwinder::{Error, Frame, Landing, Place, Registers, Section, System, Tables, Walk, advance, search};
@@ -24,17 +25,7 @@ pub struct Machine {
 impl Machine {
     /// With the stack that a stack pointer points into, or just below, as after an overflow.
     pub fn of(stack_pointer: u64) -> Self {
-        let place = stack_pointer as usize;
-        let boot = memory::boot_stack();
-        let slot = place & !(STACK_SLOT - 1);
-        let stack = if (boot.end - STACK_SLOT..boot.end).contains(&place) {
-            boot
-        } else if STACKS.contains(&place) {
-            slot + STACK_SLOT / 2..slot + STACK_SLOT
-        } else {
-            0..0
-        };
-        Self { stack }
+        Self { stack: layout::stack_of(stack_pointer as usize).unwrap_or_default() }
     }
 }
 
@@ -101,7 +92,7 @@ struct Way {
 /// # Errors
 /// When there is none.
 fn find_way(registers: &Registers, place: Place) -> Result<Way, Error> {
-    let landing = thread::landing().ok_or(Error::NotGuarded)?;
+    let landing = calls::landing().ok_or(Error::NotGuarded)?;
     let machine = Machine::of(landing.stack_pointer);
     let mut backtrace = Backtrace::new();
     let mut through_module = false;
@@ -114,7 +105,7 @@ fn find_way(registers: &Registers, place: Place) -> Result<Way, Error> {
     // is none, or are about to end what a module has done.
     let is_lost = !machine.stack.contains(&(registers.stack_pointer as usize))
         || !memory::image_text().contains(&(registers.program_counter as usize));
-    if matches!(obstacle, Error::MustNotUnwind(_)) || !(through_module || is_lost) || thread::holds_kernel_lock() {
+    if matches!(obstacle, Error::MustNotUnwind(_)) || !(through_module || is_lost) || calls::holds_kernel_lock() {
         return Err(obstacle);
     }
     Ok(Way { landing, backtrace, through_module: true, obstacle: Some(obstacle) })
@@ -127,7 +118,7 @@ fn set_out(registers: &Registers, place: Place, way: Way, mut note: Note) -> Reg
         note.abandon(obstacle);
     }
     let exception = note.set_landing(&way.landing).into_raw();
-    thread::poison_locks();
+    calls::poison_locks();
     match way.obstacle {
         Some(_) => land(&way.landing, exception),
         None => step(registers, place, exception),
@@ -136,11 +127,11 @@ fn set_out(registers: &Registers, place: Place, way: Way, mut note: Note) -> Reg
 
 /// The registers with which the next code on the way of a failure is entered.
 fn step(registers: &Registers, place: Place, exception: *mut u8) -> Registers {
-    let Some(landing) = thread::landing() else { lost(exception, registers, place, Error::NotGuarded) };
+    let Some(landing) = calls::landing() else { lost(exception, registers, place, Error::NotGuarded) };
     match advance(&Machine::of(landing.stack_pointer), registers, place, &landing, exception as u64) {
         Ok(next) if next.program_counter == landing.program_counter => land(&landing, exception),
         Ok(next) => next,
-        Err(error) if matches!(error, Error::MustNotUnwind(_)) || thread::holds_kernel_lock() => {
+        Err(error) if matches!(error, Error::MustNotUnwind(_)) || calls::holds_kernel_lock() => {
             lost(exception, registers, place, error)
         }
         // A cleanup has damaged the frames.
@@ -150,7 +141,7 @@ fn step(registers: &Registers, place: Place, exception: *mut u8) -> Registers {
 
 /// The registers to go to a landing with, by way of `failure_land`.
 fn land(landing: &Landing, exception: *mut u8) -> Registers {
-    thread::land();
+    calls::land();
     let mut registers = landing.enter(exception as u64);
     let stack = Machine::of(landing.stack_pointer).stack;
     let is_on_it = stack.contains(&(landing.stack_pointer as usize));
@@ -179,7 +170,7 @@ unsafe extern "C-unwind" {
 /// Unwinds the caller to who goes on, or ends everything.
 pub fn raise(note: Note) -> ! {
     extern "C" fn start(exception: *mut u8, registers: &mut Registers) {
-        thread::unwinding(|| match find_way(registers, Place::Call) {
+        calls::unwinding(|| match find_way(registers, Place::Call) {
             Ok(way) => *registers = set_out(registers, Place::Call, way, Note::from_raw(exception)),
             Err(error) => lost(exception, registers, Place::Call, error),
         });
@@ -192,7 +183,7 @@ pub fn raise(note: Note) -> ! {
 /// its consent, and its callers are unwound.
 pub fn raise_past_caller(note: Note) -> ! {
     extern "C" fn start(exception: *mut u8, registers: &mut Registers) {
-        thread::unwinding(|| {
+        calls::unwinding(|| {
             let caller = caller_of_panic(registers).filter(|caller| is_module(caller.instruction()));
             let Some(Frame { registers: caller, .. }) = caller else {
                 lost(exception, registers, Place::Call, Error::MustNotUnwind(registers.program_counter));
@@ -225,7 +216,7 @@ fn caller_of_panic(registers: &Registers) -> Option<Frame> {
 /// Where `_Unwind_Resume` leads, with the registers of the landing pad that calls it when it is done.
 #[unsafe(no_mangle)]
 extern "C" fn failure_resume(exception: *mut u8, registers: &mut Registers) {
-    thread::unwinding(|| *registers = step(registers, Place::Call, exception));
+    calls::unwinding(|| *registers = step(registers, Place::Call, exception));
 }
 
 /// Bits of the saved processor state (SPSR_EL1; Arm ARM C5.2.19) that would be in the way of a landing pad: single step,
@@ -238,7 +229,7 @@ const INTERRUPTS_MASKED: u64 = 1 << 7;
 fn unwind_interrupted(frame: &mut exceptions::Frame, what: fmt::Arguments<'_>) -> Result<(), Error> {
     let way = find_way(&frame.registers, Place::Instruction)?;
     // What the kernel does with what a module has left in registers is the module's doing, too.
-    if !way.through_module && !thread::is_in_call() {
+    if !way.through_module && !calls::is_in_call() {
         return Err(Error::NotGuarded);
     }
     frame.registers = set_out(&frame.registers, Place::Instruction, way, Note::new(what));
@@ -252,7 +243,7 @@ pub fn exception(cause: &Cause, frame: &mut exceptions::Frame) {
     let reason: &dyn fmt::Display = if frame.state & INTERRUPTS_MASKED != 0 {
         // It is in the middle of what others must not see.
         &"interrupts are masked"
-    } else if thread::holds_kernel_lock() {
+    } else if calls::holds_kernel_lock() {
         &"a lock of the kernel's is held"
     } else {
         match unwind_interrupted(frame, format_args!("caused an exception: {cause}")) {
@@ -269,7 +260,7 @@ pub fn exception(cause: &Cause, frame: &mut exceptions::Frame) {
 /// # Errors
 /// When it can't be ended here: it is the kernel's, or nobody would go on.
 pub fn stop(frame: &mut exceptions::Frame, reason: fmt::Arguments<'_>) -> Result<(), Error> {
-    if thread::holds_kernel_lock() || !is_module(frame.registers.program_counter) {
+    if calls::holds_kernel_lock() || !is_module(frame.registers.program_counter) {
         return Err(Error::NotGuarded);
     }
     unwind_interrupted(frame, format_args!("was stopped: {reason}"))

@@ -3,7 +3,7 @@
 //!
 //! Interrupts are taken where no lock may be: all that this needs is in words of its own.
 
-use crate::thread;
+use crate::thread::calls;
 use abi::interrupt::{Acknowledged, Cause, InterruptController};
 use abi::running::Publication;
 use abi::{Error, Handle, Result};
@@ -155,7 +155,7 @@ fn follow(way: &mut [Option<(usize, Acknowledged)>]) -> Option<Source> {
                 panic!("nothing goes on without interrupts, and their controller's module {how}")
             }
             Err(_) => {
-                thread::mend_calls();
+                calls::mend_calls();
                 // It is started again, or its lines stay silent.
                 silence_last(way);
                 return None;

@@ -1,7 +1,7 @@
 //! Taking back what a provider that is no more has left on the heap.
 
-use super::layout::{LINEAR, STACK_SLOT};
-use super::{boot_stack, heap, image_data, owner_of, space};
+use super::layout::{LINEAR, stack_of};
+use super::{heap, image_data, owner_of, space};
 use crate::{processor, thread};
 use ::heap::{Collected, Roots};
 use abi::registry::ProviderId;
@@ -69,7 +69,7 @@ fn with_places<R>(action: impl FnOnce(&Places) -> R) -> R {
     // What a caller keeps in registers (AAPCS64, section 6.1.1) may be nowhere else.
     let registers = callee_saved();
     let here = &raw const registers as usize;
-    places.push(here..stack_end(here));
+    places.push(here..stack_of(here).map_or(here, |stack| stack.end));
     let result = below(action, &Places(places));
     core::hint::black_box(registers);
     // Nor is what it has seen itself to be found the next time.
@@ -81,12 +81,6 @@ fn with_places<R>(action: impl FnOnce(&Places) -> R) -> R {
 #[inline(never)]
 fn below<R>(action: impl FnOnce(&Places) -> R, places: &Places) -> R {
     action(places)
-}
-
-/// Where the stack ends that an address lies on.
-fn stack_end(address: usize) -> usize {
-    let boot = boot_stack();
-    if boot.contains(&address) { boot.end } else { address.next_multiple_of(STACK_SLOT) }
 }
 
 /// x19 to x30.

@@ -24,6 +24,14 @@ pub const STACK_SLOT: usize = 128 << 10;
 /// Bytes in a stack. Unwinding alone takes some 6 KiB.
 pub const STACK_SIZE: usize = STACK_SLOT / 2;
 
+/// The stack that an address is on, or in the guard of: a thread's, or the one that the machine was booted with.
+pub fn stack_of(address: usize) -> Option<Range<usize>> {
+    let slot = address & !(STACK_SLOT - 1);
+    let boot = super::boot_stack();
+    let is_stack = STACKS.contains(&address) || slot + STACK_SLOT == boot.end;
+    is_stack.then_some(slot + STACK_SIZE..slot + STACK_SLOT)
+}
+
 /// How many places there are for the image, besides the one that it was linked for (`linker.ld`): at each of so many
 /// blocks, in each of so many GiB below.
 pub const IMAGE_BLOCKS: usize = 448;

@@ -268,11 +268,21 @@ pub fn status() -> Vec<ModuleStatus> {
 
 /// Whether an address is in the code of a module, or of those that it is linked against.
 pub fn is_code_of(name: &str, address: usize) -> bool {
-    fn contains(module: &Loaded, address: usize) -> bool {
-        module.text.contains(&address) || module.needs.iter().any(|need| contains(need, address))
+    with_needs(name, &|module| module.text.contains(&address))
+}
+
+/// Whether an address is in a module or in one of those that it is linked against, be it code or variables.
+pub fn is_part_of(name: &str, address: usize) -> bool {
+    with_needs(name, &|module| module.place.contains(&address))
+}
+
+/// Whether a module or one of those that it is linked against passes `test`.
+fn with_needs(name: &str, test: &dyn Fn(&Loaded) -> bool) -> bool {
+    fn any(module: &Loaded, test: &dyn Fn(&Loaded) -> bool) -> bool {
+        test(module) || module.needs.iter().any(|need| any(need, test))
     }
     // While one takes another's place there may be two of a name.
-    LOADED.lock().iter().filter(|module| module.name == name).any(|module| contains(module, address))
+    LOADED.lock().iter().filter(|module| module.name == name).any(|module| any(module, test))
 }
 
 /// Bytes that all loaded modules are mapped in.

@@ -2,10 +2,12 @@
 
 use super::InterruptsMasked;
 use super::local::Local;
-use crate::memory::layout::{STACK_SIZE, STACK_SLOT};
-use crate::{failure, interrupt, modules, supervision, thread};
+use crate::memory::layout::{self, STACK_SIZE};
+use crate::thread::{self, calls};
+use crate::{failure, interrupt, modules, supervision};
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable, VBAR_EL1, Writeable};
 use core::fmt;
+use core::ops::Range;
 use unwinder::Registers;
 
 core::arch::global_asm!(include_str!("exceptions.s"), exception_stack = const Local::EXCEPTION_STACK);
@@ -36,7 +38,7 @@ pub fn install() {
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_interrupt(frame: &mut Frame) {
-    thread::interrupted(|| {
+    calls::interrupted(|| {
         if interrupt::dispatch(frame.registers.program_counter) {
             supervision::charge(frame);
         }
@@ -74,7 +76,7 @@ extern "C" fn exception_short_of_stack(frame: &mut Frame) -> bool {
 
     let Registers { stack_pointer, program_counter, .. } = frame.registers;
     // A handler may use what is kept for it.
-    if thread::serves_interrupt() || thread::holds_kernel_lock() {
+    if calls::serves_interrupt() || calls::holds_kernel_lock() {
         return false;
     }
     let is_used_up = stack_pointer % (STACK_SIZE as u64) < LEAST;
@@ -116,10 +118,11 @@ pub enum Cause {
 impl Cause {
     fn read(stack_pointer: u64) -> Self {
         let (syndrome, address) = (ESR_EL1.get(), FAR_EL1.get());
-        // A stack is the upper half of its slot. What reaches below it may leave the stack pointer where it was.
-        let guard = stack_pointer & !(STACK_SLOT as u64 - 1);
+        // What reaches below a stack may leave the stack pointer where it was.
+        let stack = layout::stack_of(stack_pointer as usize);
+        let is_below = |stack: Range<usize>| (stack.start - STACK_SIZE..stack.start).contains(&(address as usize));
         let is_data_access = matches!((syndrome >> 26) & 0x3f, 0x24 | 0x25);
-        if is_data_access && (guard..guard + STACK_SLOT as u64 / 2).contains(&address) {
+        if is_data_access && stack.is_some_and(is_below) {
             return Self::StackOverflow(address);
         }
         Self::Synchronous { syndrome, address }

@@ -3,8 +3,8 @@
 //! A module may use up its stack anywhere. The last 8 KiB are for interrupts: one that finds less ends a module's code there
 //! (`exceptions.s`). What a module calls in the kernel asks for some more before it begins, since it can't be ended halfway.
 
-use crate::memory::layout::{STACK_SIZE, STACK_SLOT, STACKS};
-use crate::thread;
+use crate::memory::layout::{STACK_SIZE, stack_of};
+use crate::thread::{self, calls};
 use core::ptr;
 
 /// How much of the stack there has to be when a module calls the kernel: somewhat less than a landing pad has.
@@ -28,21 +28,16 @@ fn stack_pointer() -> usize {
     stack_pointer
 }
 
-/// The beginning of the stack that a stack pointer points into.
-fn stack_of(stack_pointer: usize) -> usize {
-    stack_pointer & !(STACK_SLOT - 1) | STACK_SIZE
-}
-
 /// Clears what functions that have returned, or were unwound, have left on a thread's stack. What is called next leaves places
 /// in its frames as they are, and who looks for what is in use there would take that for addresses.
 #[inline(never)]
 pub fn clear_unused_stack() {
     let stack_pointer = stack_pointer();
-    if STACKS.contains(&stack_pointer) {
-        let start = stack_of(stack_pointer);
+    if let Some(stack) = stack_of(stack_pointer) {
+        let unused = ptr::with_exposed_provenance_mut::<u8>(stack.start);
         // SAFETY: below its stack pointer nothing of the stack is in use, and what fills memory needs none. What an interrupt
         // leaves there meanwhile is over when this goes on.
-        unsafe { ptr::with_exposed_provenance_mut::<u8>(start).write_bytes(0, stack_pointer - start) };
+        unsafe { unused.write_bytes(0, stack_pointer - stack.start) };
     }
 }
 
@@ -51,9 +46,9 @@ pub fn clear_unused_stack() {
 fn overflow(stack_pointer: usize) {
     // The kernel's own threads know what they do, handlers and who unwinds have what is kept for them, and exceptions have
     // other stacks.
-    let is_modules = thread::owner().is_some() && !thread::serves_interrupt() && !thread::is_unwinding();
-    if STACKS.contains(&stack_pointer) && is_modules {
-        let guard: *const u64 = ptr::without_provenance(stack_of(stack_pointer) - size_of::<u64>());
+    let is_modules = thread::owner().is_some() && !calls::serves_interrupt() && !calls::is_unwinding();
+    if let Some(stack) = stack_of(stack_pointer).filter(|_| is_modules) {
+        let guard: *const u64 = ptr::without_provenance(stack.start - size_of::<u64>());
         // SAFETY: nothing is mapped there, which is an exception that unwinds.
         unsafe { guard.read_volatile() };
     }

@@ -1,4 +1,4 @@
-//! How long a call into a module may use a processor.
+//! How long a call into a module may use a processor, and how long it may wait.
 
 use crate::machine::Machine;
 use crate::thread::schedule::Charged;
@@ -15,6 +15,8 @@ pub struct Budgets {
     others: AtomicU64,
     /// For interrupt handlers: `budget.interrupt=MILLISECONDS`.
     interrupts: AtomicU64,
+    /// How long any call may wait, from its first wait on: `budget.wait=MILLISECONDS`.
+    waits: AtomicU64,
 }
 
 /// What holds for all calls.
@@ -25,7 +27,7 @@ pub static BUDGETS: Budgets = {
         classes[index] = AtomicU64::new(Class::ALL[index].budget().as_millis() as u64);
         index += 1;
     }
-    Budgets { classes, others: AtomicU64::new(1000), interrupts: AtomicU64::new(100) }
+    Budgets { classes, others: AtomicU64::new(1000), interrupts: AtomicU64::new(100), waits: AtomicU64::new(30_000) }
 };
 
 impl Budgets {
@@ -34,6 +36,11 @@ impl Budgets {
         let class = call.class.and_then(|class| self.classes.get(class as usize));
         let budget = if call.in_interrupt { &self.interrupts } else { class.unwrap_or(&self.others) };
         Duration::from_millis(budget.load(Ordering::Relaxed))
+    }
+
+    /// How long a call may wait, by the clock on the wall.
+    pub fn longest_wait(&self) -> Duration {
+        Duration::from_millis(self.waits.load(Ordering::Relaxed))
     }
 
     /// Has `bootargs` set some.
@@ -48,5 +55,6 @@ impl Budgets {
         }
         set(&self.others, "budget");
         set(&self.interrupts, "budget.interrupt");
+        set(&self.waits, "budget.wait");
     }
 }

@@ -204,7 +204,7 @@ pub fn wait(signal: Signal, deadline: Option<Instant>) -> Result<Wake> {
             match other {
                 Woken::Timeout => Ok(Wake::TimedOut),
                 _ if thread.is_stopping() => Err(Error::Stopping),
-                // It was to leave a module that it has left meanwhile.
+                // It was to leave a module that it has left meanwhile, or has waited for too long.
                 _ => wait(signal, deadline),
             }
         }

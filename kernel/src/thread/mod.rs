@@ -1,19 +1,20 @@
 //! Threads: starting them, blocking and waking them, telling them to end.
 //!
-//! [`schedule`] decides which runs where, [`event`] and [`mutex`] are what they wait for.
+//! [`schedule`] decides which runs where, [`event`] and [`mutex`] are what they wait for, [`calls`] what they are calling.
 
+pub mod calls;
 pub mod event;
 pub mod mutex;
 pub mod schedule;
 
-use crate::memory::layout::STACK_SLOT;
+use crate::memory::layout::stack_of;
 use crate::memory::space::Stack;
 use crate::modules::{self, Loaded};
 use crate::processor::context::Context;
 use crate::processor::{self, HardGuard, InterruptsMasked, MOST};
-use crate::{failure, interrupt, memory, supervision, time};
+use crate::{failure, interrupt, supervision, time};
 use abi::registry::ProviderId;
-use abi::running::{Block, Call, LockWord, MOST_CALLS};
+use abi::running::{Block, CALLS, Call};
 use abi::sync::Lock;
 use abi::system::{ThreadState, ThreadStatus};
 use abi::thread::Priority;
@@ -24,20 +25,22 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::{Cell, UnsafeCell};
+use core::cell::UnsafeCell;
 use core::mem;
 use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use core::time::Duration;
 use schedule::State;
-use unwinder::Landing;
 
 /// How long threads have to end by themselves, before they are ended by force.
 pub const POLITENESS: Duration = Duration::from_secs(1);
 
 /// How long a removal waits for threads to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a module's thread may run without a wait and be more urgent than most.
+const LONGEST_URGENCY: Duration = Duration::from_millis(200);
 
 /// Why a thread that was blocked goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,8 @@ pub struct Thread {
     /// The next of those that sleep on the same processor's timer.
     next_sleeper: AtomicPtr<Thread>,
     deadline: AtomicU64,
+    /// The word of the mutex that it waits for.
+    mutex: AtomicPtr<AtomicU32>,
     /// The processor on whose timer it sleeps, or `usize::MAX`.
     sleeps_on: AtomicUsize,
     /// Its module is being removed.
@@ -92,10 +97,14 @@ pub struct Thread {
     /// When it was given its processor, and for how long it has run before, in ticks of the counter.
     since: AtomicU64,
     time: AtomicU64,
+    /// What that was when it last had to wait.
+    rested: AtomicU64,
     /// How often it was given a processor.
     switches: AtomicU64,
     /// How many ticks each of its calls has used.
-    ticks: [AtomicU32; MOST_CALLS],
+    ticks: [AtomicU32; CALLS],
+    /// When each of its calls began to wait for the first time, in nanoseconds.
+    waits: [AtomicU64; CALLS],
     /// It was told to end, or to leave a module, and doesn't.
     doomed: AtomicBool,
     /// It is being unwound, and uses what is kept for that of its stack.
@@ -136,13 +145,16 @@ impl Thread {
             next_waiter: AtomicPtr::new(ptr::null_mut()),
             next_sleeper: AtomicPtr::new(ptr::null_mut()),
             deadline: AtomicU64::new(0),
+            mutex: AtomicPtr::new(ptr::null_mut()),
             sleeps_on: AtomicUsize::new(usize::MAX),
             stopping: AtomicBool::new(false),
             leaving: AtomicU32::new(NOBODY),
             since: AtomicU64::new(0),
             time: AtomicU64::new(0),
+            rested: AtomicU64::new(0),
             switches: AtomicU64::new(0),
-            ticks: [const { AtomicU32::new(0) }; MOST_CALLS],
+            ticks: [const { AtomicU32::new(0) }; CALLS],
+            waits: [const { AtomicU64::new(0) }; CALLS],
             doomed: AtomicBool::new(false),
             unwinding: AtomicBool::new(false),
         }
@@ -176,6 +188,14 @@ impl Thread {
         self.time.store(self.time.load(Ordering::Relaxed) + used, Ordering::Relaxed);
     }
 
+    /// Whether it uses a module's urgency for more than a few things at a time, so that others don't have their turn. Until it
+    /// waits for something it is as urgent as most, then.
+    fn has_run_too_long(&self) -> bool {
+        let time = self.time.load(Ordering::Relaxed) + time::counter() - self.since.load(Ordering::Relaxed);
+        let used = time::at(time - self.rested.load(Ordering::Relaxed)).since(Instant::default());
+        self.owner.is_some() && self.priority() > Priority::Normal as usize && used > LONGEST_URGENCY
+    }
+
     /// Ends a blocked thread's wait as far as its state goes; false if it doesn't wait any more.
     fn become_ready(&self, why: Woken) -> bool {
         let (blocked, ready) = (State::Blocked as u8, State::Ready as u8);
@@ -196,10 +216,13 @@ impl Thread {
         won
     }
 
-    /// Blocks the thread, which is the running one, until it is woken; `lock` keeps away who would do that until then.
+    /// Blocks the thread, which is the running one, until it is woken; `lock` keeps away who would do that until then. If it
+    /// waits in a call for longer than that may, it is as if it had been told to stop: when it waits again, it fails.
     fn block<T>(&'static self, lock: HardGuard<'_, T>, deadline: Option<Instant>) -> Woken {
         // First, since from here on it may be woken: who tells it to stop doesn't need the lock.
-        if let Some(deadline) = deadline {
+        self.priority.fetch_max(self.base_priority as usize, Ordering::Relaxed);
+        let limit = self.wait_limit();
+        if let Some(deadline) = deadline.into_iter().chain(limit).min() {
             schedule::sleep(self, deadline);
         }
         self.set_state(State::Blocked);
@@ -214,6 +237,7 @@ impl Thread {
         }
         match self.woken.load(Ordering::Relaxed) {
             0 => Woken::Raised,
+            1 if deadline.is_none_or(|deadline| limit.is_some_and(|limit| limit < deadline)) => Woken::Stopped,
             1 => Woken::Timeout,
             2 => Woken::Gone,
             _ => Woken::Stopped,
@@ -267,8 +291,11 @@ pub fn initialise() {
 /// Starts a thread on behalf of `owner`.
 ///
 /// # Errors
-/// When there is no memory for its stack.
+/// When there is no memory for its stack; [`Error::Stopping`] when the running thread is to end.
 pub fn spawn(name: &str, owner: Option<ProviderId>, priority: Priority, body: Box<dyn FnOnce() + Send>) -> Result<()> {
+    if schedule::running().is_stopping() {
+        return Err(Error::Stopping);
+    }
     reap();
     let module = module_of(&*body);
     let stack = Stack::new()?;
@@ -356,115 +383,17 @@ fn take_finished() -> Option<&'static Thread> {
 
 /// Refuses to wait where that would never end well.
 fn check_may_wait() {
-    let held = schedule::running().block.masked.load(Ordering::Relaxed);
-    assert!(held == 0, "a wait in an interrupt handler or with a lock held");
+    let running = schedule::running();
+    if running.block.masked.load(Ordering::Relaxed) > 0 {
+        calls::blame_holder();
+        panic!("a wait in an interrupt handler or with a lock held");
+    }
     if is_doomed() {
         failure::stop_here(format_args!("it was told to end and waits again"));
     }
-}
-
-impl Thread {
-    /// The locks that it holds since its innermost call began: all others are the caller's.
-    fn locks_of_call(&self) -> impl Iterator<Item = &'static LockWord> {
-        let block = &self.block;
-        let depth = block.depth.load(Ordering::Relaxed) as usize;
-        let call = depth.checked_sub(1).and_then(|index| block.calls.get(index));
-        let base = call.map_or(0, |call| call.base.load(Ordering::Relaxed) as usize);
-        let held = block.held.iter().take(block.masked.load(Ordering::Relaxed) as usize).skip(base);
-        let mutexes = block.mutexes.iter().take(block.mutexes_held.get() as usize).map(Cell::get);
-        let mutexes = mutexes.filter(move |(_, taken)| *taken as usize >= depth).map(|(word, _)| word);
-        // Where a module has damaged what is noted, there may be anything.
-        let is_word = |word: &*const LockWord| word.is_aligned() && processor::is_writable(word.addr());
-        // SAFETY: what is held lives, since nothing has been unwound yet; all else can be read at least.
-        held.map(Cell::get).chain(mutexes).filter(is_word).filter_map(|word| unsafe { word.as_ref() })
+    if running.wait_limit().is_some_and(|limit| limit <= time::now()) {
+        failure::stop_here(format_args!("it waited for more than {} s", supervision::longest_wait().as_secs()));
     }
-
-    /// Forgets the locks that were taken in a call that has been unwound, when there were `depth` calls.
-    fn let_go_of_locks(&self, depth: usize) {
-        let block = &self.block;
-        let base = block.calls.get(depth).map_or(0, |call| call.base.load(Ordering::Relaxed) as u32);
-        block.masked.fetch_min(base, Ordering::Relaxed);
-        while let Some(index) = block.mutexes_held.get().checked_sub(1)
-            && let Some((word, taken)) = block.mutexes.get(index as usize).map(Cell::get)
-            && taken as usize > depth
-        {
-            block.mutexes_held.set(index);
-            mutex::abandon(word);
-        }
-    }
-}
-
-/// The running thread is about to be unwound: what its locks protect may be half changed. The kernel's own are let go of
-/// in the usual way.
-pub fn poison_locks() {
-    let Some(thread) = running() else { return };
-    for word in thread.locks_of_call().filter(|word| !is_kernel_lock(word)) {
-        // One that is only being waited for is another's.
-        if word.holder.load(Ordering::Relaxed) & !mutex::AWAITED == thread.number() {
-            word.poisoned.store(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Where the running thread's innermost guarded call goes on if it fails; nowhere once it has.
-pub fn landing() -> Option<Landing> {
-    let thread = running()?;
-    let block = &thread.block;
-    mend_calls();
-    let call = block.calls.get((block.depth.load(Ordering::Relaxed) as usize).checked_sub(1)?)?;
-    let stack_pointer = call.landing.stack_pointer.load(Ordering::Relaxed);
-    let is_on_stack = |stack: &Stack| stack.place().contains(&(stack_pointer as usize));
-    thread.stack.as_ref().is_none_or(is_on_stack).then_some(())?;
-    let program_counter = call.landing.program_counter.load(Ordering::Relaxed);
-    (program_counter != LANDED).then_some(Landing { stack_pointer, program_counter })
-}
-
-/// Where no call lands: it has done so, and is over as soon as the kernel has been told.
-const LANDED: u64 = 0;
-
-/// The running thread's innermost call lands. It can't fail again on the way to [`recover`]: what its landing takes from the
-/// stack may be there no more.
-pub fn land() {
-    let block = abi::running::block();
-    let depth = block.depth.load(Ordering::Relaxed) as usize;
-    if let Some(call) = depth.checked_sub(1).and_then(|index| block.calls.get(index)) {
-        call.landing.program_counter.store(LANDED, Ordering::Relaxed);
-    }
-}
-
-/// Forgets the calls of the running thread if there are more than there can be. That is what is left of their count when a
-/// module has not kept a register for its caller; as long as it stands, nobody can be called, not even to acknowledge an
-/// interrupt. What remains is the call of the thread's own function.
-pub fn mend_calls() {
-    let depth = &schedule::running().block.depth;
-    if depth.load(Ordering::Relaxed) as usize > MOST_CALLS {
-        depth.store(u32::from(!schedule::runs_nothing()), Ordering::Relaxed);
-    }
-}
-
-/// Whether the running thread is in a call of a module's.
-pub fn is_in_call() -> bool {
-    running().is_some_and(|thread| thread.block.innermost().is_some())
-}
-
-/// Whether the running thread holds a lock of the kernel's since its innermost call began.
-pub fn holds_kernel_lock() -> bool {
-    running().is_none_or(|thread| thread.locks_of_call().any(is_kernel_lock))
-}
-
-fn is_kernel_lock(word: &LockWord) -> bool {
-    let address = ptr::from_ref(word).addr();
-    memory::image_data().iter().any(|data| data.contains(&address))
-}
-
-/// The running thread's innermost call has been unwound: it is over.
-pub fn recover() {
-    let thread = schedule::running();
-    let depth = thread.block.depth.load(Ordering::Relaxed).saturating_sub(1);
-    thread.let_go_of_locks(depth as usize);
-    thread.block.depth.store(depth, Ordering::Release);
-    // Where it was left while it was being unwound.
-    thread.unwinding.store(false, Ordering::Relaxed);
 }
 
 /// What the processor does when there is nothing to do: sleeps until an interrupt comes.
@@ -540,52 +469,10 @@ pub fn sleep_until(deadline: Instant) -> Result<()> {
     }
     match thread.block(NOTHING.lock(), Some(deadline)) {
         Woken::Stopped if thread.is_stopping() => Err(Error::Stopping),
-        // It was to leave a module that it has left meanwhile.
+        // It was to leave a module that it has left meanwhile, or has slept for too long.
         Woken::Stopped => sleep_until(deadline),
         _ => Ok(()),
     }
-}
-
-/// Whether the running thread serves an interrupt.
-pub fn serves_interrupt() -> bool {
-    let block = abi::running::block();
-    block.masked.load(Ordering::Relaxed) > 0 && block.held.first().is_some_and(|first| first.get().is_null())
-}
-
-/// Runs what unwinds the running thread.
-pub fn unwinding<R>(action: impl FnOnce() -> R) -> R {
-    let set = |value| running().is_some_and(|thread| thread.unwinding.swap(value, Ordering::Relaxed));
-    // An interrupt's handler may have failed on the way of another failure.
-    let before = set(true);
-    let result = action();
-    set(before);
-    result
-}
-
-/// Runs what serves an interrupt. The interrupted thread may be about to make a call: it has noted a part of that in the place
-/// where the handler's calls are noted, and finds it there again.
-pub fn interrupted<R>(action: impl FnOnce() -> R) -> R {
-    let block = abi::running::block();
-    let next = block.calls.get(block.depth.load(Ordering::Relaxed) as usize);
-    let words = |call: &'static Call| {
-        let Call { publication, base, landing } = call;
-        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        (publication.load(Ordering::Relaxed), load(base), load(&landing.stack_pointer), load(&landing.program_counter))
-    };
-    let noted = next.map(words);
-    let result = action();
-    if let (Some(call), Some((publication, base, stack_pointer, program_counter))) = (next, noted) {
-        call.publication.store(publication, Ordering::Relaxed);
-        call.base.store(base, Ordering::Relaxed);
-        call.landing.stack_pointer.store(stack_pointer, Ordering::Relaxed);
-        call.landing.program_counter.store(program_counter, Ordering::Relaxed);
-    }
-    result
-}
-
-/// Whether the running thread is being unwound.
-pub fn is_unwinding() -> bool {
-    running().is_some_and(|thread| thread.unwinding.load(Ordering::Relaxed))
 }
 
 /// The running thread's number.
@@ -719,7 +606,7 @@ pub fn suspended_stacks() -> Vec<Range<usize>> {
             // A module has lost it.
             Some(stack) if !stack.place().contains(&pointer) => stack.place(),
             // A stack is the upper half of its slot.
-            _ => pointer..pointer.next_multiple_of(STACK_SLOT),
+            _ => pointer..stack_of(pointer).map_or(pointer, |stack| stack.end),
         }
     };
     // What has nothing to do refers to nothing of a module's, whatever old addresses there are in its frames and registers.

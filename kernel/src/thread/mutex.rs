@@ -43,7 +43,7 @@ pub fn wait(word: &AtomicU32, seen: u32) -> Result<()> {
     }
     // While the bucket is locked, so that the holder can't have taken its own priority back before.
     lend(seen & !AWAITED, thread.priority());
-    thread.deadline.store(ptr::from_ref(word).addr() as u64, Ordering::Relaxed);
+    thread.mutex.store(ptr::from_ref(word).cast_mut(), Ordering::Relaxed);
     thread.next_waiter.store(bucket.first.cast_mut(), Ordering::Relaxed);
     bucket.first = thread;
     let woken = thread.block(bucket, None);
@@ -51,7 +51,7 @@ pub fn wait(word: &AtomicU32, seen: u32) -> Result<()> {
         return Ok(());
     }
     self::bucket(word).lock().remove(|other| ptr::eq(other, thread));
-    // One that was to leave a module may have left it meanwhile: it looks again.
+    // One that was to leave a module may have left it meanwhile, another has waited for too long: it looks again.
     if thread.is_stopping() { Err(Error::Stopping) } else { Ok(()) }
 }
 
@@ -85,7 +85,9 @@ fn take_back() {
         return;
     }
     schedule::set_priority(base);
-    for (word, _) in running.block.mutexes.iter().take(running.block.mutexes_held.get() as usize).map(Cell::get) {
+    for (word, _) in
+        running.block.mutexes.iter().take(running.block.mutexes_held.load(Ordering::Relaxed) as usize).map(Cell::get)
+    {
         let word = word.cast();
         // While the bucket is locked nobody begins to wait: who came before is seen here, who comes later lends by himself.
         let bucket = bucket(word).lock();
@@ -109,7 +111,7 @@ pub fn abandon(word: *const LockWord) {
 
 /// Whether a thread in the bucket of `word` waits for that one.
 fn waits_for(thread: &Thread, word: *const AtomicU32) -> bool {
-    thread.deadline.load(Ordering::Relaxed) == word.addr() as u64
+    ptr::eq(thread.mutex.load(Ordering::Relaxed), word)
 }
 
 impl Bucket {

@@ -4,9 +4,11 @@
 //! at any point.
 
 use super::Thread;
+use super::calls::{self, Mark};
 use crate::processor::{self, HardGuard, HardLock, InterruptsMasked, MOST};
 use crate::{interrupt, time, trace};
 use abi::Class;
+use abi::thread::Priority;
 use abi::time::Instant;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -239,6 +241,9 @@ pub fn switch(_masked: &InterruptsMasked) {
     trace::switch_to(next.number());
     let now = time::counter();
     previous.account(now);
+    if previous.state() == State::Blocked {
+        previous.rested.store(previous.time.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
     next.since.store(now, Ordering::Relaxed);
     next.switches.fetch_add(1, Ordering::Relaxed);
     local.switches.store(local.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -419,6 +424,10 @@ pub fn tick() -> bool {
         Some(deadline) => queue.arm_before(deadline),
         None => time::set_deadline(None),
     }
+    drop(queue);
+    if running.has_run_too_long() {
+        set_priority(Priority::Normal as usize);
+    }
     whole
 }
 
@@ -456,12 +465,9 @@ pub fn charge() -> Option<Charged> {
     let depth = thread.block.depth.load(Ordering::Relaxed) as usize;
     let mut innermost = None;
     for (call, ticks) in thread.block.calls.iter().zip(&thread.ticks).take(depth) {
-        // The mark is gone when another call has taken the place.
-        let marked = call.publication.load(Ordering::Relaxed).map_addr(|address| address | 1);
-        let is_same = call.publication.swap(marked, Ordering::Relaxed) == marked;
-        let count = if is_same { ticks.load(Ordering::Relaxed) + 1 } else { 0 };
+        let count = if calls::mark(call, Mark::Ticked) { ticks.load(Ordering::Relaxed) + 1 } else { 0 };
         ticks.store(count, Ordering::Relaxed);
-        let in_interrupt = call.base.load(Ordering::Relaxed) > 0;
+        let in_interrupt = call.locks_before() > 0;
         // The kernel's own code may take as long as it likes.
         let called = call.publication();
         innermost = called.map(|called| Charged { time: TICK * count, in_interrupt, class: called.class });

@@ -61,8 +61,11 @@ unsafe impl Kernel for FakeKernel {
         // The payload is lost, and the message has been shown.
         Error::Failed(format!("provider {} panicked", publication.provider.raw()))
     }
-    unsafe fn kept_locks() -> *mut u8 {
-        std::ptr::dangling_mut()
+    unsafe fn kept_locks() -> Option<NonNull<u8>> {
+        None
+    }
+    unsafe fn most_calls() -> usize {
+        0
     }
     unsafe fn unmasked() {}
     unsafe fn block() -> &'static Block {

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1200);
 const STANDSTILL: Duration = Duration::from_secs(240);
 
 /// The archive, with `test-faults` in place of the clock's driver.
-fn archive() -> Initramfs {
+pub fn archive() -> Initramfs {
     let archive = Initramfs::shipped().without_file("modules/arm-pl031.o").with_claims("arm,pl031 test-faults\n");
     ["test-faults", "test-caller", "test-reader"]
         .into_iter()
@@ -265,7 +265,7 @@ fn a_driver_that_misbehaves_on_the_only_processor() {
 }
 
 /// What `lsdev` says of the device that `test-faults` drives.
-fn clock_state(machine: &mut Machine) -> String {
+pub fn clock_state(machine: &mut Machine) -> String {
     let rows = machine.table("lsdev");
     let row = rows.into_iter().find(|row| row[0].starts_with("/pl031")).expect("it is listed");
     row[3].clone()

@@ -12,6 +12,7 @@ mod fatal;
 mod faults;
 mod files;
 mod hardening;
+mod heedless;
 mod libraries;
 mod memory;
 mod modules;

@@ -6,10 +6,14 @@ use crate::libraries::with_information;
 use crate::plain;
 
 fn machine() -> Machine {
+    machine_with("")
+}
+
+fn machine_with(arguments: &str) -> Machine {
     let archive = ["test-unruly", "test-library", "test-user"]
         .into_iter()
         .fold(Initramfs::shipped(), |archive, name| archive.with_module(name, test_module(name)));
-    plain().initramfs(&archive).boot()
+    plain().initramfs(&archive).boot_arguments(arguments).boot()
 }
 
 /// Neither the module nor what was loaded for it is left, and others can be loaded.
@@ -34,6 +38,27 @@ fn loading_and_unloading_while_being_started() {
         assert_eq!(answer, format!("insmod: service test-unruly: {reason}"));
         expect_nothing_left(&mut machine);
     }
+}
+
+#[test]
+fn calls_that_wait_for_ever() {
+    let mut machine = machine_with("budget.wait=1000");
+    let answer = machine.command("insmod test-unruly mode=wait");
+    machine.expect(&answer, "insmod: service test-unruly: the module was stopped: it waited for more than 1 s");
+    expect_nothing_left(&mut machine);
+    machine.command("rmmod arm-pl031");
+    assert_eq!(machine.command("insmod test-unruly mode=stay"), "");
+    let answer = machine.command("date");
+    machine.expect(&answer, "was stopped: it waited for more than 1 s");
+}
+
+#[test]
+fn a_start_that_fails_with_many_words() {
+    let mut machine = machine();
+    let answer = machine.command("insmod test-unruly mode=words");
+    machine.expect(&answer, "insmod: service test-unruly: the device misbehaved: xxx");
+    assert!(answer.ends_with("xxx...") && answer.len() < 2000, "{} bytes", answer.len());
+    expect_nothing_left(&mut machine);
 }
 
 #[test]

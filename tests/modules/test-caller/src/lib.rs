@@ -47,6 +47,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("remutex", "panicked: a mutex is taken by the thread that holds it already"),
     ("locks", "panicked: a thread holds 16 locks and takes another"),
     ("kept", "returned and kept a lock"),
+    ("forgotten", "returned and kept a lock"),
     ("wait", "panicked: a wait in an interrupt handler or with a lock held"),
     ("leak", "panicked: it leaves everything behind"),
     ("memory", "panicked: out of memory: "),

@@ -42,6 +42,7 @@ faults! {
     Relock "relock" relock();
     Remutex "remutex" remutex();
     Kept "kept" core::mem::forget(LOCK.lock());
+    Forgotten "forgotten" core::mem::forget(MUTEX.lock());
     ManyLocks "locks" many_locks(0);
     LockedWait "wait" locked_wait();
     Memory "memory" memory();

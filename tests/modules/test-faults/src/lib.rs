@@ -178,6 +178,7 @@ impl TestFaults {
                 self.interrupt_with(Fault::None, true);
                 Event::new()?.wait(None).map(|_| ())
             }
+            "sleep" => Event::new()?.wait(None).map(|_| ()),
             "lingering" => {
                 thread::spawn("test-faults", || Fault::Loop.happen())?;
                 panic!("it leaves a thread behind");

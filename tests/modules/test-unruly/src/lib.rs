@@ -9,8 +9,8 @@ abi::service!(
     TestUnruly: Clock,
     summary = "Does what it is told to, and shouldn't",
     parameters = {
-        /// `load` or `unload` in `start`, `panic` before that, or on another thread `early`, `stay` in a call, `leak` events and
-        /// fail
+        /// `load`, `unload` or `wait` in `start`, `panic` before that, or on another thread `early`, `stay` in a call, `leak` events
+        /// and fail, fail with many `words`
         mode: String = "none",
     },
 );
@@ -45,6 +45,8 @@ impl Service for TestUnruly {
                     let _ = clock.call(|clock| clock.now());
                 }
             })?,
+            "wait" => drop(Event::new()?.wait(None)),
+            "words" => return Err(Error::Device("x".repeat(8 << 20))),
             "early" => {
                 abi::thread::spawn("test-unruly", || panic!("it couldn't wait"))?;
                 abi::time::sleep(Duration::from_millis(50))?;
