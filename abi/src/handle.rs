@@ -39,7 +39,7 @@ impl<T: Published + ?Sized> Handle<T> {
     /// Calls the live object. The provider can't be removed until `action` has returned: keep it short. By then all locks must
     /// have been let go of that were taken in it, or the provider has failed.
     ///
-    /// Whatever goes wrong inside of the provider ends here: when it panics, faults or takes too long, this returns an
+    /// Whatever goes wrong inside of the provider ends here: when it panics, faults, takes too long or waits too long, this returns an
     /// error, and the kernel starts the provider again. A panic of `action`'s own code goes on through the caller.
     ///
     /// # Errors

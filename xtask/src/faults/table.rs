@@ -54,11 +54,15 @@ fn markdown(results: &Results) -> String {
     }
     let mut reasons: Vec<_> = reasons.into_iter().collect();
     reasons.sort_by_key(|(_, records)| std::cmp::Reverse(records.len()));
-    for (what, records) in reasons {
+    let once = reasons.iter().filter(|(_, records)| records.len() == 1).count();
+    for (what, records) in reasons.iter().filter(|(_, records)| records.len() > 1) {
         if let Some(first) = records.first() {
             // Writing to a string never fails.
             let _ = writeln!(text, "| {} | {} | `{}` |", records.len(), what.replace('|', "\\|"), first.fault);
         }
+    }
+    if once > 0 {
+        let _ = writeln!(text, "| {once} | something else, once each | |");
     }
     text + "\n"
 }
@@ -75,11 +79,12 @@ fn row(name: &str, records: &[&Record]) -> String {
     format!("| {name} | {} {cells}|\n", records.len())
 }
 
-/// So that what differs only in an address is one, and wherever a crate's source was.
+/// So that what differs only in an address or a command's arguments is one, and wherever sources were.
 fn summary(text: &str) -> String {
     let word = |word: &str| {
         let is_number = word.trim_start_matches(['(', '-']).starts_with(|first: char| first.is_ascii_digit());
         let source = word.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/'));
+        let source = source.or(word.split_once("/lib/rustlib/src/rust/"));
         match source {
             _ if is_number => "N".to_owned(),
             Some((_, source)) => format!("({source}"),
@@ -87,6 +92,12 @@ fn summary(text: &str) -> String {
         }
     };
     let text = text.split(" (ESR_EL1 ").next().unwrap_or_default();
+    let text = match text.split('`').collect::<Vec<_>>()[..] {
+        [before, command, after] => {
+            format!("{before}`{}`{after}", command.split(' ').next().unwrap_or_default())
+        }
+        _ => text.to_owned(),
+    };
     text.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
 }
 
@@ -104,5 +115,8 @@ mod tests {
         let text =
             "panicked: too short (/home/me/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/a-0.1.0/src/b.rs:9)";
         assert_eq!(summary(text), "panicked: too short (a-0.1.0/src/b.rs:9)");
+        assert_eq!(summary("no answer to `dd if=vda of=vda skip=3`"), "no answer to `dd`");
+        let text = "panicked: full (/home/me/toolchains/1/lib/rustlib/src/rust/library/alloc/src/vec.rs:1)";
+        assert_eq!(summary(text), "panicked: full (library/alloc/src/vec.rs:1)");
     }
 }
