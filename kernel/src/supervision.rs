@@ -111,7 +111,7 @@ pub fn charge(frame: &mut Frame) {
     }
 }
 
-/// How long a call may wait for something, from its first wait on.
+/// How long a call may wait, for one thing or many.
 pub fn longest_wait() -> Duration {
     BUDGETS.longest_wait()
 }

@@ -15,7 +15,7 @@ pub struct Budgets {
     others: AtomicU64,
     /// For interrupt handlers: `budget.interrupt=MILLISECONDS`.
     interrupts: AtomicU64,
-    /// How long any call may wait, from its first wait on: `budget.wait=MILLISECONDS`.
+    /// How long any call may wait, for one thing or many: `budget.wait=MILLISECONDS`.
     waits: AtomicU64,
 }
 

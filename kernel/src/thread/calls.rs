@@ -8,6 +8,7 @@ use abi::time::Instant;
 use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
 use unwinder::Landing;
 
 /// What the kernel notes in a call beside whom it leads to: gone when another has taken its place.
@@ -61,15 +62,28 @@ impl Thread {
         }
     }
 
-    /// Until when what it calls may wait; as long as it likes if it calls nobody.
-    pub fn wait_limit(&self) -> Option<Instant> {
+    /// How long its innermost call has waited, in ticks of the counter; none if it calls nobody.
+    fn waited(&self) -> Option<&AtomicU64> {
         let (index, call) = self.innermost_call()?;
         call.publication()?;
-        let began = self.waits.get(index)?;
+        let waited = self.waits.get(index)?;
         if !mark(call, Mark::Waited) {
-            began.store(time::now().as_nanoseconds(), Ordering::Relaxed);
+            waited.store(0, Ordering::Relaxed);
         }
-        Some(Instant::from_nanoseconds(began.load(Ordering::Relaxed)) + supervision::longest_wait())
+        Some(waited)
+    }
+
+    /// How long whom it calls may wait still; as long as he likes if it calls nobody.
+    pub fn patience(&self) -> Option<Duration> {
+        let waited = time::at(self.waited()?.load(Ordering::Relaxed)).since(Instant::default());
+        Some(supervision::longest_wait().saturating_sub(waited))
+    }
+
+    /// Adds a wait in its innermost call, in ticks of the counter.
+    pub fn add_wait(&self, ticks: u64) {
+        if let Some(waited) = self.waited() {
+            waited.fetch_add(ticks, Ordering::Relaxed);
+        }
     }
 }
 

@@ -72,6 +72,7 @@ pub struct Thread {
     body: UnsafeCell<Option<Box<dyn FnOnce() + Send>>>,
     state: AtomicU8,
     woken: AtomicU8,
+    woken_at: AtomicU64,
     base_priority: Priority,
     /// The priority that it has now.
     priority: AtomicUsize,
@@ -103,7 +104,7 @@ pub struct Thread {
     switches: AtomicU64,
     /// How many ticks each of its calls has used.
     ticks: [AtomicU32; CALLS],
-    /// When each of its calls began to wait for the first time, in nanoseconds.
+    /// For how many ticks of the counter each of its calls has waited.
     waits: [AtomicU64; CALLS],
     /// It was told to end, or to leave a module, and doesn't.
     doomed: AtomicBool,
@@ -137,6 +138,7 @@ impl Thread {
             body: UnsafeCell::new(None),
             state: AtomicU8::new(State::Ready as u8),
             woken: AtomicU8::new(Woken::Raised as u8),
+            woken_at: AtomicU64::new(0),
             base_priority: priority,
             priority: AtomicUsize::new(priority as usize),
             on_processor: AtomicBool::new(false),
@@ -202,6 +204,7 @@ impl Thread {
         let won = self.state.compare_exchange(blocked, ready, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if won {
             self.woken.store(why as u8, Ordering::Relaxed);
+            self.woken_at.store(time::counter(), Ordering::Relaxed);
         }
         won
     }
@@ -221,7 +224,8 @@ impl Thread {
     fn block<T>(&'static self, lock: HardGuard<'_, T>, deadline: Option<Instant>) -> Woken {
         // First, since from here on it may be woken: who tells it to stop doesn't need the lock.
         self.priority.fetch_max(self.base_priority as usize, Ordering::Relaxed);
-        let limit = self.wait_limit();
+        let began = time::counter();
+        let limit = self.patience().map(|patience| time::at(began) + patience);
         if let Some(deadline) = deadline.into_iter().chain(limit).min() {
             schedule::sleep(self, deadline);
         }
@@ -234,6 +238,8 @@ impl Thread {
             self.set_state(State::Running);
         } else {
             schedule::switch(&masked);
+            // What comes between being woken and its turn isn't anybody's doing.
+            self.add_wait(self.woken_at.load(Ordering::Relaxed).saturating_sub(began));
         }
         match self.woken.load(Ordering::Relaxed) {
             0 => Woken::Raised,
@@ -391,7 +397,7 @@ fn check_may_wait() {
     if is_doomed() {
         failure::stop_here(format_args!("it was told to end and waits again"));
     }
-    if running.wait_limit().is_some_and(|limit| limit <= time::now()) {
+    if running.patience().is_some_and(|patience| patience.is_zero()) {
         failure::stop_here(format_args!("it waited for more than {} s", supervision::longest_wait().as_secs()));
     }
 }
