@@ -83,8 +83,7 @@ static DEFERRED: [HardLock<Option<(LineId, Taken)>>; MOST] = [const { HardLock::
 /// How often drivers may be interrupted in a row while the thread that runs doesn't get to its next instruction.
 const MOST_IN_A_ROW: u32 = 10_000;
 
-/// Where drivers' interrupts have come upon each processor last, and how often in a row there.
-static LAST_PLACES: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
+/// How many of drivers' interrupts have come upon each processor without anything being done there in between.
 static IN_A_ROW: [AtomicU32; MOST] = [const { AtomicU32::new(0) }; MOST];
 
 /// All lines that are taken.
@@ -342,11 +341,10 @@ pub fn dispatch(place: u64) -> bool {
     whole_tick
 }
 
-/// Counts interrupts between which the running thread did nothing.
+/// Counts interrupts between which no thread did anything, whichever have their turn.
 fn count_in_a_row(place: u64) {
     let index = processor::index() % MOST;
-    let is_same = LAST_PLACES[index].load(Ordering::Relaxed) == place && !schedule::runs_nothing();
-    LAST_PLACES[index].store(place, Ordering::Relaxed);
+    let is_same = thread::is_interrupted_again(place) && !schedule::runs_nothing();
     let count = if is_same { IN_A_ROW[index].load(Ordering::Relaxed) + 1 } else { 0 };
     IN_A_ROW[index].store(count, Ordering::Relaxed);
 }

@@ -106,6 +106,8 @@ pub struct Thread {
     ticks: [AtomicU32; CALLS],
     /// For how many ticks of the counter each of its calls has waited.
     waits: [AtomicU64; CALLS],
+    /// The instruction that an interrupt came upon the last time.
+    interrupted_at: AtomicU64,
     /// It was told to end, or to leave a module, and doesn't.
     doomed: AtomicBool,
     /// It is being unwound, and uses what is kept for that of its stack.
@@ -157,6 +159,7 @@ impl Thread {
             switches: AtomicU64::new(0),
             ticks: [const { AtomicU32::new(0) }; CALLS],
             waits: [const { AtomicU64::new(0) }; CALLS],
+            interrupted_at: AtomicU64::new(0),
             doomed: AtomicBool::new(false),
             unwinding: AtomicBool::new(false),
         }
@@ -479,6 +482,11 @@ pub fn sleep_until(deadline: Instant) -> Result<()> {
         Woken::Stopped => sleep_until(deadline),
         _ => Ok(()),
     }
+}
+
+/// Notes that an interrupt came upon the running thread at that instruction; returns whether the last one came there, too.
+pub fn is_interrupted_again(place: u64) -> bool {
+    schedule::running().interrupted_at.swap(place, Ordering::Relaxed) == place
 }
 
 /// The running thread's number.
