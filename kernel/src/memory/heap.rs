@@ -137,6 +137,9 @@ unsafe impl GlobalAlloc for KernelHeap {
             let moved = self.alloc(new);
             if !moved.is_null() {
                 moved.copy_from_nonoverlapping(start, layout.size().min(size));
+                // Whoever gets it next may not fill it, and what grows is often a list of addresses: who looks for what is in use
+                // would find all of them there.
+                start.write_bytes(0, layout.size());
                 self.dealloc(start, layout);
             }
             moved
