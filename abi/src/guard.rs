@@ -56,7 +56,8 @@ where
         return Err(Ended::Failed(ptr::with_exposed_provenance_mut(status)));
     }
     if block.held() != call.base.load(Ordering::Relaxed)
-        && let Some(failure) = kernel::kept_locks()
+        // SAFETY: the call has returned, and is noted until its failure has been told.
+        && let Some(failure) = unsafe { kernel::kept_locks() }
     {
         return Err(Ended::Failed(failure.as_ptr()));
     }

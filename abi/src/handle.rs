@@ -63,7 +63,8 @@ impl<T: Published + ?Sized> Handle<T> {
         match outcome {
             Ok(result) => Ok(result),
             Err(Ended::Refused(action)) => self.call_traced(action),
-            Err(Ended::Failed(failure)) => Err(kernel::caught(failure, publication)),
+            // SAFETY: the call that has just been made ended with it.
+            Err(Ended::Failed(failure)) => Err(unsafe { kernel::caught(failure, publication) }),
             Err(Ended::TooDeep) => Err(too_deep()),
         }
     }
@@ -116,7 +117,8 @@ impl<T: Published + ?Sized> Copy for Handle<T> {}
 pub fn enter<R>(publication: &'static Publication, action: impl FnOnce() -> R) -> Result<R> {
     guarded(Some(publication), || Ok::<R, Infallible>(action())).map_err(|ended| match ended {
         Ended::Refused(never) => match never {},
-        Ended::Failed(failure) => kernel::caught(failure, publication),
+        // SAFETY: the call that has just been made ended with it.
+        Ended::Failed(failure) => unsafe { kernel::caught(failure, publication) },
         Ended::TooDeep => too_deep(),
     })
 }

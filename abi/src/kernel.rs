@@ -104,8 +104,8 @@ pub mod exports {
 }
 
 kernel_functions! { $
-    /// Where all that publish under `class` do so.
-    [safe] fn publications = lockstep_publications(class: Class) -> Vec<&'static Publication>;
+    /// Where all that publish under `class` do so. The caller must not change what is there.
+    [unsafe] fn publications = lockstep_publications(class: Class) -> Vec<&'static Publication>;
     /// The object that a call of `publication` leads to, where its place doesn't say: none, or one whose calls are traced.
     [safe] fn call_begins = lockstep_call_begins(publication: &'static Publication) -> Result<usize>;
     /// Ends what [`call_begins`] began.
@@ -113,18 +113,18 @@ kernel_functions! { $
     /// Waits until something is published there again.
     [safe] fn await_provider = lockstep_await_provider(publication: &'static Publication) -> Result<()>;
     /// What a call of `publication` ended with that unwound with `exception`. Goes on unwinding when that is no failure of the
-    /// provider's.
-    [safe] fn caught = lockstep_caught(exception: *mut u8, publication: &'static Publication) -> Error;
-    /// The running thread's innermost call has returned, and doesn't hold the locks that it held before. If it has kept some
-    /// that it took, they are poisoned, and this returns what [`caught`] takes. Where the caller had taken them, it goes on as
-    /// a failure of the caller's.
-    [safe] fn kept_locks = lockstep_kept_locks() -> Option<NonNull<u8>>;
+    /// provider's. The call must have ended with that very pointer, and be the running thread's innermost.
+    [unsafe] fn caught = lockstep_caught(exception: *mut u8, publication: &'static Publication) -> Error;
+    /// The running thread's innermost call has returned, and doesn't hold the locks that it held before: the caller must have
+    /// found that. If it has kept some that it took, they are poisoned, and this returns what [`caught`] takes. Where the caller
+    /// had taken them, it goes on as a failure of the caller's.
+    [unsafe] fn kept_locks = lockstep_kept_locks() -> Option<NonNull<u8>>;
     /// How many calls may be nested where the running thread is now.
     [safe] fn most_calls = lockstep_most_calls() -> usize;
     /// Does what waited for the last lock to be let go of.
     [safe] fn unmasked = lockstep_unmasked();
-    /// The running thread's block, where no register holds it.
-    [safe] fn block = lockstep_block() -> &'static Block;
+    /// The running thread's block, where no register holds it. The caller must change nothing in it but what the thread does.
+    [unsafe] fn block = lockstep_block() -> &'static Block;
     /// The node's path or the service's name.
     [safe] fn provider_name = lockstep_provider_name(provider: ProviderId) -> String;
     /// Raises `signal` when what is published under `class` changes.

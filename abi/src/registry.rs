@@ -31,7 +31,9 @@ impl ProviderId {
 /// Everything that is published under the class of `T` at this moment or will be once its module has been started again
 /// after a failure, in the order of the device tree; of consoles first the one that the log is shown on.
 pub fn all<T: Published + ?Sized>() -> Vec<Handle<T>> {
-    kernel::publications(T::CLASS).into_iter().map(Handle::new).collect()
+    // SAFETY: handles change nothing there.
+    let publications = unsafe { kernel::publications(T::CLASS) };
+    publications.into_iter().map(Handle::new).collect()
 }
 
 /// The first of [`all`].
