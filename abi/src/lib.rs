@@ -56,6 +56,7 @@ mod resources;
 pub mod running;
 pub mod sync;
 pub mod system;
+pub mod text;
 pub mod thread;
 pub mod time;
 

@@ -10,6 +10,7 @@ use abi::console::Console;
 use abi::registry::ProviderId;
 use abi::sync::{Lock, LockGuard};
 use abi::system::LogRecord;
+use abi::text::printable;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -67,7 +68,7 @@ impl Log for KernelLog {
 
     fn log(&self, record: &Record<'_>) {
         let source = record.target().split("::").next().unwrap_or_default().replace('_', "-");
-        append(record.level(), &source, &record.args().to_string());
+        append(record.level(), &printable(source), &printable(record.args().to_string()));
     }
 
     fn flush(&self) {}

@@ -16,6 +16,7 @@ use crate::table::{Column, Table};
 use crate::terminal::Terminal;
 use crate::words::{CommandLine, Output};
 use abi::prelude::*;
+use abi::text::printable;
 
 /// A command.
 struct Command {
@@ -110,7 +111,7 @@ pub fn run(line: &str, terminal: &mut Terminal) {
     match result {
         Ok(()) => {}
         Err(Failure::Usage) => writeln!(terminal, "{}", format!("usage: {name} {}", command.arguments).trim_end()),
-        Err(Failure::Error(error)) => writeln!(terminal, "{name}: {error}"),
+        Err(Failure::Error(error)) => writeln!(terminal, "{name}: {}", printable(error.to_string())),
         Err(Failure::Interrupted) => writeln!(terminal, "^C"),
         Err(Failure::Missing(sentence)) => writeln!(terminal, "{name}: {sentence}"),
     }

@@ -1,7 +1,11 @@
 //! Text in columns.
 
 use abi::prelude::*;
+use abi::text::printable;
 use core::fmt;
+
+/// How wide a column becomes at most; a cell that is wider moves those to its right.
+pub const WIDEST: usize = 200;
 
 /// A column's heading, and the side that its cells keep to.
 #[derive(Clone, Copy, Debug)]
@@ -10,6 +14,11 @@ pub enum Column {
     Left(&'static str),
     /// Numbers.
     Right(&'static str),
+}
+
+/// Text that takes one line of a terminal, whatever it comes from.
+pub fn one_line(text: String) -> String {
+    printable(text).replace('\n', "\\n")
 }
 
 /// Rows of cells under headings, each column as wide as its widest cell.
@@ -26,7 +35,7 @@ impl<const N: usize> Table<N> {
 
     /// Adds a row at the end.
     pub fn row(&mut self, cells: [String; N]) {
-        self.rows.push(cells);
+        self.rows.push(cells.map(one_line));
     }
 }
 
@@ -37,7 +46,7 @@ impl<const N: usize> fmt::Display for Table<N> {
         let mut widths = [0; N];
         for row in rows() {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
+                *width = cell.chars().count().clamp(*width, WIDEST);
             }
         }
         for row in rows() {
@@ -54,6 +63,22 @@ impl<const N: usize> fmt::Display for Table<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_that_is_too_wide_costs_its_own_row_alone() {
+        let mut table = Table::new([Column::Right("Name"), Column::Left("State")]);
+        table.row(["x".repeat(1 << 17), "bound".into()]);
+        table.row(["short".into(), "bound".into()]);
+        let text = table.to_string();
+        assert_eq!(text.lines().map(str::len).collect::<Vec<_>>(), [WIDEST + 7, (1 << 17) + 7, WIDEST + 7]);
+    }
+
+    #[test]
+    fn a_cell_takes_one_line_and_moves_nothing_on_a_terminal() {
+        let mut table = Table::new([Column::Left("Name"), Column::Left("State")]);
+        table.row(["a\x1b[2J\r\nb".into(), "bound".into()]);
+        assert_eq!(table.to_string(), "Name             State\na\\u{1b}[2J\\r\\nb  bound\n");
+    }
 
     #[test]
     fn columns_line_up_and_no_line_ends_in_spaces() {

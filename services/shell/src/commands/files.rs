@@ -2,7 +2,7 @@
 
 use super::{Failure, block, system};
 use crate::files::{self, Path, Writer};
-use crate::table::{Column, Table};
+use crate::table::{Column, Table, one_line};
 use crate::terminal::Terminal;
 use abi::file::{Entry, Kind};
 use abi::prelude::*;
@@ -52,7 +52,7 @@ fn show(terminal: &mut Terminal, long: bool, entries: &[Entry]) -> Result<(), Fa
         }
         write!(terminal, "{table}");
     } else {
-        entries.iter().for_each(|entry| writeln!(terminal, "{}", name(entry)));
+        entries.iter().for_each(|entry| writeln!(terminal, "{}", one_line(name(entry))));
     }
     Ok(())
 }

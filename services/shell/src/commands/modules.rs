@@ -1,7 +1,7 @@
 //! Commands about modules and devices.
 
 use super::Failure;
-use crate::table::{Column, Table};
+use crate::table::{Column, Table, WIDEST, one_line};
 use crate::terminal::Terminal;
 use abi::prelude::*;
 use abi::system::{self, Assignment, Dependents, DeviceState, LoadReport, ModuleStatus};
@@ -62,9 +62,9 @@ pub fn modinfo(terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failur
 /// What a module says of itself.
 fn information(terminal: &mut Terminal, name: &str) -> Result<(), Failure> {
     let facts = system::module_information(name)?;
-    let width = facts.iter().map(|fact| fact.name.len() + 1).max().unwrap_or(0);
+    let width = facts.iter().map(|fact| fact.name.len() + 1).max().unwrap_or(0).min(WIDEST);
     for fact in facts {
-        writeln!(terminal, "{:width$} {}", fact.name + ":", fact.value);
+        writeln!(terminal, "{:width$} {}", one_line(fact.name) + ":", one_line(fact.value));
     }
     Ok(())
 }
