@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 /// How a block device is divided. It doesn't change while the device is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// Bytes of a block: a power of two, at least 512.
+    /// Bytes of a block: a power of two from 512 to 65536.
     pub block_size: usize,
     /// How many blocks there are. Their bytes are fewer than 2^64.
     pub blocks: u64,
@@ -17,7 +17,26 @@ pub struct Geometry {
     pub read_only: bool,
 }
 
+/// The largest block, in bytes.
+const LARGEST_BLOCK: usize = 1 << 16;
+
 impl Geometry {
+    /// The same, if a device can be divided like this.
+    fn checked(self) -> Result<Self> {
+        let Self { block_size, blocks, .. } = self;
+        if !(512..=LARGEST_BLOCK).contains(&block_size) || !block_size.is_power_of_two() {
+            return Err(Error::Device(format!(
+                "its driver says that its blocks have {block_size} bytes, a power of two from 512 to {LARGEST_BLOCK} is expected"
+            )));
+        }
+        match blocks.checked_mul(block_size as u64) {
+            Some(_) => Ok(self),
+            None => Err(Error::Device(format!(
+                "its driver says that it has {blocks} blocks of {block_size} bytes, less than 2^64 bytes are expected"
+            ))),
+        }
+    }
+
     /// Bytes of all blocks.
     pub fn size(&self) -> u64 {
         self.blocks.saturating_mul(self.block_size as u64)
@@ -65,7 +84,7 @@ impl Geometry {
 /// other block is touched. Nothing that the failed call asked for is carried out after it; except that after
 /// [`Error::Stopping`] the device may still write, until the driver is removed.
 pub trait BlockDevice: Send + Sync {
-    /// How the device is divided.
+    /// How the device is divided. Those who use it call [`checked_geometry`](#method.checked_geometry).
     fn geometry(&self) -> Geometry;
 
     /// Fills `buffer`, which is some whole blocks long, with the blocks from number `first` on.
@@ -91,6 +110,16 @@ pub trait BlockDevice: Send + Sync {
     fn flush(&self) -> Result<()>;
 }
 
+impl dyn BlockDevice {
+    /// How the device is divided, if that can be.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the driver says what can't be.
+    pub fn checked_geometry(&self) -> Result<Geometry> {
+        self.geometry().checked()
+    }
+}
+
 /// All block devices that there are at this moment, each with its name for people: `vda` comes first in the device tree,
 /// `vdb` next. When one goes, those behind it move up.
 pub fn named() -> Vec<(String, Handle<dyn BlockDevice>)> {
@@ -109,6 +138,18 @@ fn name(index: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_geometry_that_can_be_is_taken() {
+        let is_taken = |block_size, blocks| Geometry { block_size, blocks, read_only: false }.checked().is_ok();
+        for (block_size, blocks) in [(512, 0), (512, u64::MAX / 512), (4096, 100), (65536, 1)] {
+            assert!(is_taken(block_size, blocks), "{block_size}, {blocks}");
+        }
+        let senseless = [(0, 100), (1, 100), (256, 100), (1000, 100), (512, u64::MAX), (1 << 17, 1), (1 << 30, 100)];
+        for (block_size, blocks) in senseless {
+            assert!(!is_taken(block_size, blocks), "{block_size}, {blocks}");
+        }
+    }
 
     #[test]
     fn names_go_on_after_z() {

@@ -1,6 +1,7 @@
 //! The classes of pin controllers: what a pin is used for, and pins that are read and driven one by one.
 
-use crate::{Node, Result};
+use crate::{Error, Node, Result};
+use alloc::format;
 use alloc::string::String;
 
 /// What a pin is connected to.
@@ -43,7 +44,7 @@ pub struct PinStatus {
 /// Each call fails with [`Error::Invalid`](crate::Error::Invalid) for a pin that the controller hasn't got, or a function
 /// or pull that the pin hasn't got.
 pub trait Gpio: Send + Sync {
-    /// How many pins it has.
+    /// How many pins it has: at most 1024. Those who list them call [`checked_pins`](#method.checked_pins).
     fn pins(&self) -> u32;
 
     /// How a pin stands.
@@ -75,6 +76,24 @@ pub trait Gpio: Send + Sync {
     /// # Errors
     /// See [`Gpio`].
     fn set_pull(&self, pin: u32, pull: Pull) -> Result<()>;
+}
+
+/// The most pins that a controller has.
+const MOST_PINS: u32 = 1024;
+
+impl dyn Gpio {
+    /// How many pins it has, if that can be.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the driver says what can't be.
+    pub fn checked_pins(&self) -> Result<u32> {
+        match self.pins() {
+            pins @ ..=MOST_PINS => Ok(pins),
+            pins => {
+                Err(Error::Device(format!("its driver says that it has {pins} pins, at most {MOST_PINS} are expected")))
+            }
+        }
+    }
 }
 
 /// A controller of what pins are used for.

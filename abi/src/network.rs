@@ -1,8 +1,9 @@
 //! The class of network cards.
 
-use crate::Result;
 use crate::dma::DmaBuffer;
 use crate::event::Signal;
+use crate::{Error, Result};
+use alloc::format;
 use core::fmt;
 use core::ops::{Deref, DerefMut, Range};
 
@@ -80,7 +81,8 @@ pub trait NetworkDevice: Send + Sync {
     /// The card's own address.
     fn mac_address(&self) -> MacAddress;
 
-    /// The longest payload of a frame, in bytes, without the Ethernet header: usually 1500.
+    /// The longest payload of a frame, in bytes, without the Ethernet header: usually 1500, at most 65535. Those who use the
+    /// card call [`checked_mtu`](#method.checked_mtu).
     fn mtu(&self) -> usize;
 
     /// Whether there is a link.
@@ -110,4 +112,22 @@ pub trait NetworkDevice: Send + Sync {
 
     /// What has been counted.
     fn statistics(&self) -> Statistics;
+}
+
+/// The longest payload that IP knows (RFC 791, section 3.1: the total length has 16 bits).
+const LARGEST_MTU: usize = 65535;
+
+impl dyn NetworkDevice {
+    /// The longest payload of a frame, in bytes, if that can be.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the driver says what can't be.
+    pub fn checked_mtu(&self) -> Result<usize> {
+        match self.mtu() {
+            mtu @ ..=LARGEST_MTU => Ok(mtu),
+            mtu => Err(Error::Device(format!(
+                "its driver says that frames carry {mtu} bytes, at most {LARGEST_MTU} are expected"
+            ))),
+        }
+    }
 }

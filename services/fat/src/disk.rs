@@ -23,9 +23,9 @@ impl Disk {
     /// The disk behind that handle.
     ///
     /// # Errors
-    /// [`Error::Gone`] when it isn't there any more, [`Error::Unsupported`] when its blocks are too large.
+    /// [`Error::Gone`] when it isn't there any more; those of [`checked_geometry`](BlockDevice#method.checked_geometry).
     pub fn new(handle: Handle<dyn BlockDevice>) -> Result<Self> {
-        let geometry = handle.retry(|device| Ok(device.geometry()))?;
+        let geometry = handle.retry(|device| device.checked_geometry())?;
         let block_size = u32::try_from(geometry.block_size).ok().and_then(BlockSize::new);
         let unsupported = || Error::Unsupported(format!("blocks of {} bytes", geometry.block_size));
         Ok(Self { handle, geometry, block_size: block_size.ok_or_else(unsupported)? })

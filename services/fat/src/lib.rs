@@ -192,7 +192,7 @@ fn match_disks(disks: &Disks, changed: Signal) {
             Ok(disk) => now.push(disk),
             // It has just gone.
             Err(Error::Gone | Error::Stopping) => {}
-            Err(error) => warn!("{name} can't be used: {error}"),
+            Err(error) => warn!("{name}, {}, can't be used: {error}", handle.provider().name()),
         }
     }
     *disks.lock() = Some(now);

@@ -51,9 +51,10 @@ impl Interface {
     /// An interface for `card`, to be run by the thread that `signal` wakes.
     ///
     /// # Errors
-    /// [`Error::Gone`], or [`Error::Unsupported`] for a card that IP can't use.
+    /// [`Error::Gone`], or [`Error::Unsupported`] for a card that IP can't use; those of
+    /// [`checked_mtu`](NetworkDevice#method.checked_mtu).
     pub fn new(name: String, card: Handle<dyn NetworkDevice>, signal: Signal) -> Result<Self> {
-        let (mac_address, mtu) = card.call(identity)?;
+        let (mac_address, mtu) = card.call(identity)??;
         let MacAddress([first, ..]) = mac_address;
         if first & 1 != 0 {
             return Err(Error::Unsupported(format!("the card's address {mac_address} is that of a group")));
@@ -76,7 +77,7 @@ impl Interface {
     /// Whether the card that is there now can go on as this interface's.
     pub fn fits_card(&self) -> bool {
         match self.card.call(identity) {
-            Ok(identity) => identity == (self.mac_address, self.mtu),
+            Ok(identity) => identity == Ok((self.mac_address, self.mtu)),
             // It will be back, and then this is asked again.
             Err(Error::Failed(_) | Error::Restarting) => true,
             Err(_) => false,
@@ -163,6 +164,6 @@ pub fn run(interface: &Arc<Interface>, event: &Event, configuration: Configurati
     stack.end();
 }
 
-fn identity(card: &(dyn NetworkDevice + 'static)) -> (MacAddress, usize) {
-    (card.mac_address(), card.mtu())
+fn identity(card: &(dyn NetworkDevice + 'static)) -> Result<(MacAddress, usize)> {
+    Ok((card.mac_address(), card.checked_mtu()?))
 }

@@ -33,6 +33,7 @@ const HEADER: usize = 12;
 /// A card, and the wire that it is plugged into.
 struct Card {
     address: [u8; 6],
+    mtu: usize,
     memory: Dma,
     arrived: Mutex<VecDeque<Vec<u8>>>,
     sent: Mutex<VecDeque<Vec<u8>>>,
@@ -48,7 +49,7 @@ impl NetworkDevice for Card {
         MacAddress(self.address)
     }
     fn mtu(&self) -> usize {
-        1500
+        self.mtu
     }
     fn link_is_up(&self) -> bool {
         self.link_is_up.load(Ordering::SeqCst)
@@ -85,10 +86,15 @@ impl NetworkDevice for Card {
 impl Card {
     /// A card that is published as provider `number`.
     fn publish(number: u32) -> &'static Self {
+        Self::publish_with_mtu(number, 1500)
+    }
+
+    fn publish_with_mtu(number: u32, mtu: usize) -> &'static Self {
         let mut address = CARD;
         address[5] += number as u8;
         let card: &'static Self = Box::leak(Box::new(Self {
             address,
+            mtu,
             memory: FakeNode::new(&[]).resources().dma(),
             arrived: Mutex::default(),
             sent: Mutex::default(),
@@ -546,6 +552,19 @@ fn a_card_that_breaks_its_protocol_is_left_alone() {
     card.expect_silence();
     assert_eq!(fake_kernel::log().iter().filter(|line| *line == complaint).count(), 1);
     assert!(!internet(&session).interfaces()[0].link_is_up);
+}
+
+#[test]
+fn a_card_whose_mtu_cannot_be_is_left_out() {
+    let session = Session::start(boot_with(STATIC));
+    Card::publish_with_mtu(0, usize::MAX);
+    await_log(&format!(
+        "/device@0 can't be used: the device misbehaved: its driver says that frames carry {} bytes, at most 65535 are expected",
+        usize::MAX
+    ));
+    Card::publish(1);
+    wait_until("the other card", || internet(&session).interfaces().iter().any(|found| found.device == "/device@1"));
+    assert_eq!(internet(&session).interfaces().len(), 1);
 }
 
 #[test]

@@ -87,8 +87,8 @@ const NOTICED: &[(&[Edit], &str)] = &[
         "`abi::network::NetworkDevice`: argument 2 of method `recycle` was Frame, is Box<Frame>",
     ),
     (
-        &[("network.rs", "fn mtu(&self) -> usize", "fn mtu(&self) -> u32")],
-        "`abi::network::NetworkDevice`: method `mtu` returned usize, returns u32",
+        &[("network.rs", "fn link_is_up(&self) -> bool", "fn link_is_up(&self) -> u8")],
+        "`abi::network::NetworkDevice`: method `link_is_up` returned bool, returns u8",
     ),
     (
         &[

@@ -47,6 +47,18 @@ fn partitions_have_the_numbers_and_contents_that_others_give_them() {
 }
 
 #[test]
+fn a_disk_whose_blocks_cannot_be_is_left_out() {
+    let session = Session::start(|| ());
+    FakeDisk::new(vec![], 1 << 30, false).publish_as(DISK);
+    await_log(
+        "vda, /device@1, can't be used: the device misbehaved: its driver says that its blocks have 1073741824 bytes, a power \
+         of two from 512 to 65536 is expected",
+    );
+    FakeDisk::publish(OTHER_DISK, &DiskImage::new(4 * MIB).with_fat(16, 0..4 * MIB, &["-s", "1"]));
+    assert_eq!(volumes(files(&session)), ["vdb"]);
+}
+
+#[test]
 fn volumes_come_and_go_with_their_disks() {
     // FAT16 notes whether there is something left to write out.
     let empty = || DiskImage::new(4 * MIB).with_fat(16, 0..4 * MIB, &["-s", "1"]);

@@ -32,7 +32,7 @@ impl Disk {
     /// All that there are at this moment.
     fn all() -> impl Iterator<Item = Self> {
         block::named().into_iter().filter_map(|(name, handle)| {
-            Some(Self { name, handle, geometry: handle.call(|device| device.geometry()).ok()? })
+            Some(Self { name, handle, geometry: handle.call(|device| device.checked_geometry()).ok()?.ok()? })
         })
     }
 

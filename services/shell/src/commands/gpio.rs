@@ -12,7 +12,7 @@ pub fn gpio(terminal: &mut Terminal, arguments: &[&str]) -> Result<(), Failure> 
     let gpio: Handle<dyn Gpio> =
         registry::first().ok_or(Failure::Missing("the machine has no pins: no module publishes any"))?;
     let pins = match arguments {
-        [] => 0..gpio.call(|gpio| gpio.pins())?,
+        [] => 0..gpio.call(|gpio| gpio.checked_pins())??,
         [pin, words @ ..] => {
             let pin = pin.parse().map_err(|_| Failure::Usage)?;
             for word in words {
