@@ -34,6 +34,13 @@ pub enum Error {
     Invalid(String),
     /// The kernel has no memory left for this many bytes.
     OutOfMemory(usize),
+    /// The module has as many of these as it may have at a time.
+    TooMany {
+        /// Of what: `events`, ...
+        what: String,
+        /// How many it may have.
+        most: usize,
+    },
     /// The module or device that provided this is gone.
     Gone,
     /// This module is being removed: its threads have to end.
@@ -52,6 +59,7 @@ impl Error {
         const MOST: usize = 1000;
         match &mut self {
             Self::Missing { resource: text, .. }
+            | Self::TooMany { what: text, .. }
             | Self::Deferred(text)
             | Self::Busy(text)
             | Self::Unsupported(text)
@@ -81,6 +89,7 @@ impl fmt::Display for Error {
             Self::Device(what) => write!(formatter, "the device misbehaved: {what}"),
             Self::Busy(sentence) | Self::Io(sentence) | Self::Invalid(sentence) => formatter.write_str(sentence),
             Self::OutOfMemory(bytes) => write!(formatter, "the kernel has no memory left for {bytes} bytes"),
+            Self::TooMany { what, most } => write!(formatter, "the module has {most} {what}, and may not have more"),
             Self::Gone => formatter.write_str("the module or device that provided this is gone"),
             Self::Stopping => formatter.write_str("the module is being removed"),
             Self::TimedOut => formatter.write_str("timed out"),

@@ -28,6 +28,7 @@ impl Event {
     /// Makes an event that is not raised.
     ///
     /// # Errors
+    /// [`Error::TooMany`](crate::Error::TooMany) when the module's device or service has 1024 already,
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn new() -> Result<Self> {
         Ok(Self { signal: kernel::event_create()? })

@@ -41,7 +41,8 @@ pub fn first<T: Published + ?Sized>() -> Option<Handle<T>> {
     all().into_iter().next()
 }
 
-/// Raises `signal` each time that something is published under `class` or taken away, until its event is dropped.
+/// Raises `signal` each time that something is published under `class` or taken away, until its event is dropped. To say so
+/// twice makes no difference.
 pub fn watch(class: Class, signal: Signal) {
     kernel::watch(class, signal);
 }

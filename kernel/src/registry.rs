@@ -221,12 +221,18 @@ pub fn bound_children(bus: ProviderId) -> Vec<ProviderId> {
 
 /// Raises `signal` whenever what is published under `class` changes.
 pub fn watch(class: Class, signal: Signal) {
-    REGISTRY.lock().watchers.push((class, signal));
+    let mut registry = REGISTRY.lock();
+    let is_live = |(_, signal): &(Class, Signal)| thread::event::is_live(*signal);
+    // Each once: there are no more than there are events and classes.
+    registry.watchers.retain(|watcher| is_live(watcher) && *watcher != (class, signal));
+    registry.watchers.push((class, signal));
 }
 
 fn notify(classes: &[Class]) {
     let mut registry = REGISTRY.lock();
     registry.watchers.retain(|(_, signal)| thread::event::is_live(*signal));
+    let used = registry.watchers.len();
+    registry.watchers.shrink_to(2 * used);
     let signals: Vec<Signal> =
         registry.watchers.iter().filter(|(class, _)| classes.contains(class)).map(|(_, signal)| *signal).collect();
     drop(registry);

@@ -8,7 +8,9 @@ use abi::registry::ProviderId;
 use abi::sync::Lock;
 use abi::time::Instant;
 use abi::{Error, Result};
+use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::array;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -17,16 +19,43 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 const PIECE: usize = 64;
 const PIECES: usize = 1024;
 
+/// How many events a device or service may have at a time, so that there are some for the others.
+const MOST_OF_ONE: u32 = 1024;
+
 /// The table: pieces are added and never freed, so that a signal is looked up without a lock.
 static TABLE: [AtomicPtr<[Slot; PIECE]>; PIECES] = [const { AtomicPtr::new(ptr::null_mut()) }; PIECES];
 
 /// The places where nothing is, the next to be used last.
-static FREE: Lock<Free> = Lock::new(Free { pieces: 0, first: None });
+static FREE: Lock<Free> = Lock::new(Free { pieces: 0, first: None, held: Vec::new() });
 
 struct Free {
     pieces: usize,
     /// The first free place; each names the next.
     first: Option<usize>,
+    /// How many events each provider has, by its number.
+    held: Vec<u32>,
+}
+
+impl Free {
+    /// How many events that provider has; none for the kernel, which needs no limit, and before [`admit`](Self::admit).
+    fn held(&mut self, owner: Option<ProviderId>) -> Option<&mut u32> {
+        self.held.get_mut(owner?.raw() as usize)
+    }
+
+    /// Whether that provider may have one more.
+    fn admit(&mut self, owner: Option<ProviderId>) -> Result<()> {
+        let needed = owner.map_or(0, |owner| owner.raw() as usize + 1);
+        if let Some(more) = needed.checked_sub(self.held.len()) {
+            self.held.try_reserve(more).map_err(|_| Error::OutOfMemory(more * size_of::<u32>()))?;
+            self.held.resize(needed, 0);
+        }
+        match self.held(owner) {
+            Some(held) if *held >= MOST_OF_ONE => {
+                Err(Error::TooMany { what: "events".to_owned(), most: MOST_OF_ONE as usize })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A place for an event.
@@ -97,10 +126,11 @@ fn signal(index: usize, generation: u32) -> Signal {
 /// Makes an event.
 ///
 /// # Errors
-/// [`Error::OutOfMemory`].
+/// [`Error::TooMany`], [`Error::OutOfMemory`].
 pub fn create() -> Result<Signal> {
     let owner = thread::owner();
     let mut free = FREE.lock();
+    free.admit(owner)?;
     let index = match free.first {
         Some(index) => index,
         None => add_piece(&mut free)?,
@@ -108,6 +138,9 @@ pub fn create() -> Result<Signal> {
     let Some(slot) = slot(index) else { unreachable!("a free place is in the table") };
     let mut event = slot.0.lock();
     free.first = event.next_free.take();
+    if let Some(held) = free.held(owner) {
+        *held += 1;
+    }
     event.live = true;
     event.raised = false;
     event.owner = owner;
@@ -133,6 +166,9 @@ pub fn destroy(signal: Signal) {
     let mut free = FREE.lock();
     let Some(mut event) = find(signal) else { return };
     event.live = false;
+    if let Some(held) = free.held(event.owner) {
+        *held -= 1;
+    }
     event.generation = event.generation.wrapping_add(1);
     while let Some(waiter) = event.pop_waiter() {
         waiter.wake(Woken::Gone);
