@@ -9,6 +9,7 @@ use alloc::boxed::Box;
 /// `name` is what `ps` shows.
 ///
 /// # Errors
+/// [`Error::Invalid`](crate::Error::Invalid) for a name that [`check_name`](crate::text::check_name) refuses,
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
     spawn_with_priority(name, Priority::Normal, body)

@@ -136,6 +136,7 @@ unsafe impl Kernel for Exports {
     }
 
     unsafe fn thread_spawn(name: &str, priority: Priority, body: Box<dyn FnOnce() + Send>) -> Result<()> {
+        abi::text::check_name("thread", name)?;
         thread::spawn(name, thread::owner(), priority, body)
     }
 

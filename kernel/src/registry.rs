@@ -87,6 +87,8 @@ struct Provider {
     is_broken: bool,
     /// Another instance will take the place of the one that it has or had.
     restarting: bool,
+    /// A child whose bus has gone, and hasn't published it again.
+    is_absent: bool,
 }
 
 struct Registry {
@@ -128,6 +130,7 @@ pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState
     if let Some((index, provider)) = places.find(|(_, provider)| returns(provider)) {
         provider.state = state;
         provider.compatible = compatible;
+        provider.is_absent = false;
         return ProviderId::from_raw(index as u32);
     }
     let id = ProviderId::from_raw(registry.providers.len() as u32);
@@ -143,6 +146,7 @@ pub fn add(name: String, compatible: Vec<String>, kind: Kind, state: DeviceState
         stage: Stage::Down,
         is_broken: false,
         restarting: false,
+        is_absent: false,
     });
     id
 }
@@ -172,9 +176,9 @@ pub fn kind(id: ProviderId) -> Option<Kind> {
     REGISTRY.lock().get(id).map(|provider| provider.kind.clone())
 }
 
-/// What became of a provider.
+/// What became of a provider; nothing to tell of a child whose bus has gone.
 pub fn state(id: ProviderId) -> Option<DeviceState> {
-    REGISTRY.lock().get(id).map(|provider| provider.state.clone())
+    REGISTRY.lock().get(id).filter(|provider| !provider.is_absent).map(|provider| provider.state.clone())
 }
 
 /// What a provider may be claimed by.
@@ -217,6 +221,27 @@ pub fn bound_children(bus: ProviderId) -> Vec<ProviderId> {
     let registry = REGISTRY.lock();
     let is_child = |provider: &Provider| matches!(provider.kind, Kind::Child { bus: parent, .. } if parent == bus);
     registry.ids().filter(|(_, provider)| provider.object.is_some() && is_child(provider)).map(|(id, _)| id).collect()
+}
+
+/// How many children the buses have that a module drives.
+pub fn children_of_module(module: &str) -> usize {
+    let registry = REGISTRY.lock();
+    let is_theirs = |provider: &Provider| match provider.kind {
+        Kind::Child { bus, .. } if !provider.is_absent => {
+            registry.providers.get(bus.raw() as usize).is_some_and(|bus| bus.module.as_deref() == Some(module))
+        }
+        _ => false,
+    };
+    registry.providers.iter().filter(|provider| is_theirs(provider)).count()
+}
+
+/// How many buses a provider is behind.
+pub fn depth(id: ProviderId) -> usize {
+    let above = |id: &ProviderId| match kind(*id) {
+        Some(Kind::Child { bus, .. }) => Some(bus),
+        _ => None,
+    };
+    core::iter::successors(above(&id), above).count()
 }
 
 /// Raises `signal` whenever what is published under `class` changes.
@@ -326,7 +351,7 @@ pub fn publication(id: ProviderId, class: Class) -> Option<&'static Publication>
 /// How things stand, for people. Services are no devices.
 pub fn devices() -> Vec<DeviceStatus> {
     let registry = REGISTRY.lock();
-    let is_device = |provider: &&Provider| provider.kind != Kind::Service;
+    let is_device = |provider: &&Provider| provider.kind != Kind::Service && !provider.is_absent;
     let status = |provider: &Provider| DeviceStatus {
         path: provider.name.clone(),
         compatible: provider.compatible.clone(),

@@ -252,17 +252,45 @@ fn probe(
 fn bound(machine: &Machine, provider: ProviderId, node: Node<'_>) {
     let of_this = |handle: &Handle<dyn Bus>| handle.provider() == provider;
     if let Some(bus) = abi::registry::all::<dyn Bus>().into_iter().find(of_this) {
-        for child in bus.call(|bus| bus.children()).unwrap_or_default() {
-            let name = format!("{}/{}", registry::name(provider), child.name);
-            let kind = Kind::Child { bus: provider, node: node.index() };
-            registry::add(name, child.compatible, kind, DeviceState::Deferred(String::new()));
-        }
+        add_children(provider, node, bus);
     }
     let standard_output = machine.tree.standard_output().ok().flatten().map(|output| output.node.index());
     if standard_output == Some(node.index()) && !kernel_log::has_console() {
         let consoles = abi::registry::all::<dyn Console>();
         if let Some(console) = consoles.into_iter().find(|console| console.provider() == provider) {
             kernel_log::use_console(console);
+        }
+    }
+}
+
+/// How many buses may be behind one another, and how many devices a module may have behind its buses: more than any machine's,
+/// and few enough for a bus driver that makes them up.
+const DEEPEST: usize = 8;
+const MOST_CHILDREN: usize = 256;
+
+/// Lists what is behind a bus, as far as that makes sense.
+fn add_children(provider: ProviderId, node: Node<'_>, bus: Handle<dyn Bus>) {
+    let name = registry::name(provider);
+    let children = bus.call(|bus| bus.children()).unwrap_or_default();
+    if !children.is_empty() && registry::depth(provider) + 1 >= DEEPEST {
+        log::error!(
+            "{name}: its driver says that there are devices behind it, {DEEPEST} buses deep; they are left out"
+        );
+        return;
+    }
+    let module = registry::module_of(provider).unwrap_or_default();
+    for child in children {
+        if let Err(error) = child.check() {
+            log::error!("{name}: a device behind it is left out: {error}");
+        } else if registry::children_of_module(&module) >= MOST_CHILDREN {
+            log::error!(
+                "{name}: module {module} has {MOST_CHILDREN} devices behind its buses; the others are left out"
+            );
+            return;
+        } else {
+            let kind = Kind::Child { bus: provider, node: node.index() };
+            let state = DeviceState::Deferred(String::new());
+            registry::add(format!("{name}/{}", child.name), child.compatible, kind, state);
         }
     }
 }

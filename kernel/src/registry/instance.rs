@@ -1,6 +1,6 @@
 //! The instance behind a provider, from its beginning to its end.
 
-use super::{Object, PATIENCE, Provider, REGISTRY, notify};
+use super::{Kind, Object, PATIENCE, Provider, REGISTRY, notify};
 use crate::{thread, time, trace};
 use abi::registry::ProviderId;
 use abi::running::Publication;
@@ -199,6 +199,8 @@ pub fn withdraw(id: ProviderId, patience: Duration) -> Result<Option<Box<Object>
         provider.stage = Stage::Down;
         provider.object.take()
     });
+    let is_child = |provider: &Provider| matches!(provider.kind, Kind::Child { bus, .. } if bus == id);
+    registry.providers.iter_mut().filter(|provider| is_child(provider)).for_each(|child| child.is_absent = true);
     drop(registry);
     if let Some(object) = &object {
         notify(object.provides().classes());

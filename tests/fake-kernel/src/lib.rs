@@ -131,6 +131,7 @@ unsafe impl Kernel for FakeKernel {
         result.map(drop)
     }
     unsafe fn thread_spawn(name: &str, _: Priority, body: Box<dyn FnOnce() + Send>) -> Result<()> {
+        abi::text::check_name("thread", name)?;
         session::spawn(name, body);
         Ok(())
     }
