@@ -261,10 +261,12 @@ pub fn module_information(name: &str) -> Result<Vec<Assignment>> {
 }
 
 /// Loads a module of the initramfs with these parameters, and binds the nodes that it claims, or
-/// starts the service that it is. Modules that it depends on are loaded first.
+/// starts the service that it is. Modules that it depends on are loaded first. Of modules that claim a device in the same
+/// words, this one gets it, unless another has it already.
 ///
 /// # Errors
-/// [`Error::Invalid`](crate::Error::Invalid) with the reason why the module was refused,
+/// [`Error::Invalid`](crate::Error::Invalid) with the reason why the module was refused, why its service doesn't start, or
+/// why it refuses a device; then it is unloaded again, unless it drives another device.
 /// [`Error::Busy`](crate::Error::Busy) when it is loaded already.
 pub fn load_module(name: &str, parameters: &[Assignment]) -> Result<()> {
     kernel::system_load_module(name, parameters)

@@ -25,8 +25,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use devicetree::Node;
 
-use removal::undo;
 pub use removal::unload;
+use removal::{undo, unload_unused};
 pub use replacement::replace;
 pub use restart::{Restarted, give_up, restart};
 
@@ -170,7 +170,13 @@ fn bind(machine: &'static Machine, provider: ProviderId) -> DeviceState {
     let compatible = registry::compatible(provider);
     let mut state = DeviceState::Unclaimed;
     let mut module = None;
-    let claims = |compatible| machine.index.modules_for(compatible).map(move |name| (compatible, name));
+    // Of those that claim it in the same words, the one that was asked for or had it last comes first.
+    let preferred = registry::module_of(provider);
+    let claims = |compatible| {
+        let mut names: Vec<&str> = machine.index.modules_for(compatible).collect();
+        names.sort_by_key(|name| preferred.as_deref() != Some(name));
+        names.into_iter().map(move |name| (compatible, name))
+    };
     for (compatible, name) in compatible.iter().map(String::as_str).flat_map(claims) {
         let attempt = try_module(machine, provider, compatible, name);
         if attempt == DeviceState::Bound {
@@ -350,7 +356,7 @@ fn start_instance(loaded: &Loaded, provider: ProviderId, handover: Option<Handov
 /// See [`abi::system::load_module`].
 pub fn load(name: &str, parameters: &[Assignment]) -> Result<()> {
     let machine = machine::get().ok_or(Error::Gone)?;
-    exclusively(|| {
+    let result = exclusively(|| {
         if modules::is_loaded(name) {
             return Err(Error::Busy(format!("module {name} is loaded already")));
         }
@@ -363,6 +369,7 @@ pub fn load(name: &str, parameters: &[Assignment]) -> Result<()> {
         if matches!(loaded.entry(), Entry::Service(_)) {
             return start_service(machine, name, before);
         }
+        let mut asked = Vec::new();
         for provider in registry::all() {
             let claims = |compatible: &String| machine.index.modules_for(compatible).any(|module| module == name);
             let state = registry::state(provider);
@@ -378,15 +385,31 @@ pub fn load(name: &str, parameters: &[Assignment]) -> Result<()> {
                 )
             );
             if waits && registry::compatible(provider).iter().any(claims) {
-                registry::set_state(provider, None, DeviceState::Deferred(String::new()));
+                registry::set_state(provider, Some(name), DeviceState::Deferred(String::new()));
+                asked.push(provider);
             }
         }
+        drop(loaded);
         bind_pending(machine);
         start_awaiting_services(machine);
-        Ok(())
-    })?;
+        let result = asked.into_iter().try_for_each(|provider| expect_no_failure(name, provider));
+        if result.is_err() {
+            unload_unused(before);
+        }
+        result
+    });
     let_watchers_run();
-    Ok(())
+    result
+}
+
+/// Fails when that module was to drive that provider and doesn't, with the reason.
+fn expect_no_failure(module: &str, provider: ProviderId) -> Result<()> {
+    match registry::state(provider) {
+        Some(DeviceState::Failed(reason)) if registry::module_of(provider).as_deref() == Some(module) => {
+            Err(Error::Invalid(format!("{}: {reason}", registry::name(provider))))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Those who watch the registry see what has changed before the caller goes on.

@@ -45,6 +45,18 @@ pub fn unload(name: &str, dependents: Dependents) -> Result<()> {
     Ok(())
 }
 
+/// Takes out of memory what has been loaded behind the first `before` modules and is of no use: nobody is linked against it, and
+/// it drives nothing.
+pub fn unload_unused(before: usize) {
+    for name in modules::names().into_iter().skip(before).rev() {
+        if modules::users_of(&name).is_empty() && registry::of_module(&name).is_empty() {
+            // Nothing is unbound, so nothing keeps it.
+            let _ = perform(&Step::Unload(name.clone()));
+            modules::set_parameters(&name, &[]);
+        }
+    }
+}
+
 /// Plans the end of a module, behind that of all that can't do without it.
 pub fn plan_module(name: &str, plan: &mut Vec<Step>) {
     let step = Step::Unload(name.to_owned());

@@ -42,7 +42,8 @@ pub fn restart(machine: &'static Machine, mut down: Vec<ProviderId>) -> Result<R
                 Some(Kind::Service) | None => false,
             };
             if waits {
-                registry::set_state(*provider, None, DeviceState::Deferred(String::new()));
+                let module = registry::module_of(*provider);
+                registry::set_state(*provider, module.as_deref(), DeviceState::Deferred(String::new()));
             }
         }
         bind_pending(machine);

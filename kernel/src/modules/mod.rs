@@ -155,6 +155,11 @@ pub fn unload_instance(module: &Arc<Loaded>) {
     debugger::tell(&loaded);
 }
 
+/// The names of all that are loaded, in the order of loading.
+pub fn names() -> Vec<String> {
+    LOADED.lock().iter().map(|loaded| loaded.name.clone()).collect()
+}
+
 /// How many modules are loaded.
 pub fn count() -> usize {
     LOADED.lock().len()

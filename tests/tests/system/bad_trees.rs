@@ -130,8 +130,10 @@ fn a_driver_that_leaves_threads_behind() {
     let mut rounds = || {
         assert_eq!(machine.command("rmmod test-threads"), "");
         assert_eq!(machine.row("lsdev", "/works")[3], "released: its module was removed");
-        // The failure is shown on the console as well.
-        machine.command("insmod test-threads");
+        let answer = machine.command("insmod test-threads");
+        machine.expect(&answer, "insmod: /fails: module test-threads: the device misbehaved: it was told to fail");
+        // It is of use to the other.
+        assert_eq!(machine.row("lsdev", "/works")[2..], ["test-threads", "bound"]);
         machine.row("free", "Mem:")
     };
     rounds();

@@ -235,7 +235,7 @@ fn file_systems_are_looked_for_when_there_is_the_first_disk() {
     assert_eq!(machine.command("insmod test-faults blocks=4"), "");
     assert!(is_loaded(&mut machine));
     // Who has taken it out means that.
-    for command in ["rmmod fat", "rmmod test-faults", "insmod test-faults"] {
+    for command in ["rmmod fat", "rmmod test-faults", "insmod test-faults blocks=4"] {
         assert_eq!(machine.command(command), "");
     }
     assert!(!is_loaded(&mut machine));
