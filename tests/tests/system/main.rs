@@ -14,6 +14,7 @@ mod files;
 mod hardening;
 mod heedless;
 mod libraries;
+mod lies;
 mod memory;
 mod modules;
 mod network;
