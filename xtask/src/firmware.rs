@@ -19,8 +19,12 @@ pub const RASPBERRY_PI_4: &str = "bcm2711-rpi-4-b.dtb";
 /// That of the Raspberry Pi 3, model B.
 pub const RASPBERRY_PI_3: &str = "bcm2837-rpi-3-b.dtb";
 
+/// That of AMD's (Xilinx's) ZCU102.
+pub const ZCU102: &str = "zynqmp-zcu102-rev1.0.dtb";
+
 /// The trees by the files of the kernel package.
-const DEVICE_TREES: [(&str, &str); 2] = [(RASPBERRY_PI_4, RASPBERRY_PI_4), (RASPBERRY_PI_3, RASPBERRY_PI_3)];
+const DEVICE_TREES: [(&str, &str); 3] =
+    [(RASPBERRY_PI_4, RASPBERRY_PI_4), (RASPBERRY_PI_3, RASPBERRY_PI_3), (ZCU102, ZCU102)];
 
 /// What a Raspberry Pi 4 runs before the kernel, and what makes that fit the board's memory.
 const START: &str = "start4.elf";

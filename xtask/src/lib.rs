@@ -40,7 +40,8 @@ usage: ./x COMMAND
 
   build                  build out/kernel.img, out/kernel.elf, out/initramfs.cpio and out/modules/*.o
   run [--board BOARD] [-- ARGUMENT...]
-                         build and boot in QEMU, on board virt (the default), rpi3 or rpi4, with further arguments for QEMU
+                         build and boot in QEMU, on board virt (the default), rpi3, rpi4 or zcu102, with further arguments
+                         for QEMU
   image rpi4 [--firmware DIR]
                          build, and write what a Raspberry Pi 4 starts from to out/rpi4.img, with the board's firmware from
                          Debian's packages (fetched once) or from a folder

@@ -27,6 +27,8 @@ pub enum Board {
     RaspberryPi3,
     /// The Raspberry Pi 4, model B.
     RaspberryPi4,
+    /// AMD's (Xilinx's) ZCU102, with a Zynq UltraScale+.
+    Zcu102,
 }
 
 impl Board {
@@ -36,7 +38,8 @@ impl Board {
             "virt" => Ok(Self::Virt),
             "rpi3" => Ok(Self::RaspberryPi3),
             "rpi4" => Ok(Self::RaspberryPi4),
-            _ => bail!("there is no board {name:?}; there are virt, rpi3 and rpi4"),
+            "zcu102" => Ok(Self::Zcu102),
+            _ => bail!("there is no board {name:?}; there are virt, rpi3, rpi4 and zcu102"),
         }
     }
 
@@ -70,6 +73,14 @@ impl Board {
                     "-M raspi4b -kernel {kernel} -initrd {initramfs} -dtb {device_tree} {SECOND_UART} \
                      -drive if=sd,format=raw,snapshot=on,file={}",
                     card::IMAGE
+                )))
+            }
+            Self::Zcu102 => {
+                let device_tree = firmware::device_tree(workspace, firmware::ZCU102)?;
+                let device_tree = shown(workspace, &device_tree);
+                // Of more than 2 GiB the rest would be elsewhere than the tree that QEMU edits says.
+                Ok(words(&format!(
+                    "-M xlnx-zcu102 -m 2G -kernel out/kernel.img -initrd out/initramfs.cpio -dtb {device_tree} -audio none"
                 )))
             }
         }

@@ -27,6 +27,7 @@ mod shell;
 mod signatures;
 mod threads;
 mod unruly;
+mod zcu102;
 
 use tests::Setup;
 
