@@ -94,6 +94,8 @@ classes! {
     Power: crate::power::Power, "power", 10000 ms;
     /// Random bytes from hardware.
     Random: crate::random::Random, "random number generator", 1000 ms;
+    /// Text on a screen.
+    Screen: crate::screen::Screen, "screen", 1000 ms;
 }
 
 impl fmt::Display for Class {

@@ -18,11 +18,12 @@ use crate::{Class, Error, Node, Reference, Result};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 use log::LevelFilter;
 
-/// Registers that the kernel has mapped.
+/// Registers, or a frame buffer, that the kernel has mapped.
 #[derive(Debug)]
 pub struct MappedRegisters {
     /// Where.
@@ -98,6 +99,7 @@ pub mod exports {
     pub use alloc::boxed::Box;
     pub use alloc::string::String;
     pub use alloc::vec::Vec;
+    pub use core::ops::Range;
     pub use core::ptr::NonNull;
     pub use core::sync::atomic::AtomicU32;
     pub use log::LevelFilter;
@@ -132,7 +134,9 @@ kernel_functions! { $
 
     /// Maps registers number `index` of a node: what the tree lists, or `least` bytes if those are more.
     [safe] fn registers_map = lockstep_registers_map(provider: ProviderId, index: usize, least: usize) -> Result<MappedRegisters>;
-    /// Unmaps registers; nothing may refer to them any more.
+    /// Maps a frame buffer: at these physical addresses, or else what the tree lists as a node's first registers.
+    [safe] fn pixels_map = lockstep_pixels_map(provider: ProviderId, place: Option<Range<u64>>) -> Result<MappedRegisters>;
+    /// Unmaps registers, or a frame buffer; nothing may refer to them any more.
     [unsafe] fn registers_unmap = lockstep_registers_unmap(identifier: u64);
     /// Takes interrupt number `index` of a node.
     [safe] fn interrupt_claim = lockstep_interrupt_claim(provider: ProviderId, index: usize) -> Result<u64>;

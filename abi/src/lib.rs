@@ -46,6 +46,7 @@ pub mod mailbox;
 pub mod network;
 mod node;
 pub mod parameter;
+pub mod pixels;
 pub mod power;
 pub mod random;
 mod reference;
@@ -54,6 +55,7 @@ pub mod registry;
 mod resources;
 #[doc(hidden)]
 pub mod running;
+pub mod screen;
 pub mod sync;
 pub mod system;
 pub mod text;
@@ -91,9 +93,11 @@ pub mod prelude {
     pub use crate::interrupt::{Interrupt, InterruptController, Served};
     pub use crate::mailbox::Mailbox;
     pub use crate::network::NetworkDevice;
+    pub use crate::pixels::Pixels;
     pub use crate::power::Power;
     pub use crate::random::Random;
     pub use crate::registers::{ReadOnly, ReadWrite, Registers, WriteOnly};
+    pub use crate::screen::Screen;
     pub use crate::sync::{Lock, Mutex};
     pub use crate::time::Instant;
     pub use crate::{Driver, Error, Handle, Node, Resources, Result, Service};

@@ -3,11 +3,13 @@
 use crate::dma::Dma;
 use crate::handover::Handover;
 use crate::interrupt::Interrupt;
+use crate::pixels::Pixels;
 use crate::registers::{RegisterBlock, Registers};
 use crate::registry::ProviderId;
 use crate::{Node, Reference, Result, kernel};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// What the kernel has resolved for one node or service. Each resource is handed out once, as a handle that gives it
 /// back when dropped; the kernel keeps them all in the module's ledger and takes back whatever is left at its removal.
@@ -40,6 +42,17 @@ impl Resources {
     /// As [`registers`](Self::registers).
     pub fn registers_beyond_tree<T: RegisterBlock>(&mut self, index: usize) -> Result<Registers<T>> {
         Registers::map(self.provider, index, size_of::<T>())
+    }
+
+    /// Memory whose content is on a screen, mapped to be written: at these physical addresses, which firmware has named, or, if
+    /// none, at those of the node's `reg`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`](crate::Error::Missing) when the node has no `reg`, [`Error::Busy`](crate::Error::Busy) when any of it
+    /// is taken, [`Error::Invalid`](crate::Error::Invalid) when it isn't aligned to a pixel, or when the device tree says that
+    /// any of it is something else: memory, or another device's registers.
+    pub fn pixels(&mut self, place: Option<Range<u64>>) -> Result<Pixels> {
+        Pixels::map(self.provider, place)
     }
 
     /// The node's interrupt number `index`. From a successful `probe` on, it calls

@@ -69,6 +69,10 @@ unsafe impl Kernel for Exports {
         resources::map_registers(provider, index, least)
     }
 
+    unsafe fn pixels_map(provider: ProviderId, place: Option<Range<u64>>) -> Result<MappedRegisters> {
+        resources::map_pixels(provider, place)
+    }
+
     unsafe fn registers_unmap(identifier: u64) {
         // SAFETY: the caller has no reference left.
         unsafe { resources::unmap_registers(identifier) }

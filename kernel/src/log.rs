@@ -8,6 +8,7 @@ use crate::time;
 use abi::Handle;
 use abi::console::Console;
 use abi::registry::ProviderId;
+use abi::screen::Screen;
 use abi::sync::{Lock, LockGuard};
 use abi::system::LogRecord;
 use abi::text::printable;
@@ -34,15 +35,23 @@ enum Sink {
     Early(EarlyConsole),
     /// A module's console.
     Console(Handle<dyn Console>),
+    /// A module's screen.
+    Screen(Handle<dyn Screen>),
+}
+
+/// A place where the log is shown, and how far it has been.
+struct Output {
+    sink: Sink,
+    /// The first record that has not been shown there.
+    unshown: u64,
 }
 
 struct State {
     records: VecDeque<LogRecord>,
     bytes: usize,
     next: u64,
-    /// The first record that has not been shown.
-    unshown: u64,
-    sink: Sink,
+    console: Output,
+    screens: Vec<Output>,
     /// What is shown; everything is kept.
     shown: LevelFilter,
 }
@@ -51,10 +60,17 @@ static STATE: Lock<State> = Lock::new(State {
     records: VecDeque::new(),
     bytes: 0,
     next: 0,
-    unshown: 0,
-    sink: Sink::None,
+    console: Output { sink: Sink::None, unshown: 0 },
+    screens: Vec::new(),
     shown: LevelFilter::Info,
 });
+
+impl State {
+    /// The console, and then the screens.
+    fn output(&mut self, index: usize) -> Option<&mut Output> {
+        if index == 0 { Some(&mut self.console) } else { self.screens.get_mut(index - 1) }
+    }
+}
 
 /// Somebody is writing to the console: what is logged meanwhile, by the console's driver perhaps, waits for the next.
 static SHOWING: AtomicBool = AtomicBool::new(false);
@@ -120,34 +136,46 @@ fn show() {
     if SHOWING.swap(true, Ordering::Acquire) {
         return;
     }
+    let mut index = 0;
     loop {
-        let state = STATE.lock();
-        let (unshown, shown) = (state.unshown, state.shown);
+        let mut state = STATE.lock();
+        let Some(unshown) = state.output(index).map(|output| output.unshown) else { break };
         let first = state.records.front().map_or(state.next, |record| record.sequence);
-        let record = state.records.get(unshown.saturating_sub(first) as usize);
-        let Some(record) = record else { break };
+        let Some(record) = state.records.get(unshown.saturating_sub(first) as usize) else {
+            index += 1;
+            continue;
+        };
         // What is announced has no source.
-        let is_shown = record.level <= shown || record.source.is_empty();
+        let is_shown = record.level <= state.shown || record.source.is_empty();
         let (next, text) = (record.sequence + 1, if is_shown { line(record) } else { String::new() });
-        if !write(state, &text) {
-            break;
+        if !write(state, index, &text) {
+            index += 1;
+            continue;
         }
-        STATE.lock().unshown = next;
+        // Unless a screen has been bound anew meanwhile, and has to show all of it.
+        if let Some(output) = STATE.lock().output(index).filter(|output| output.unshown == unshown) {
+            output.unshown = next;
+        }
     }
     SHOWING.store(false, Ordering::Release);
 }
 
-/// Writes to the console; false if there is none yet. A module's console is written to without the lock, because it may
+/// Writes to the console or a screen; false if there is none yet. A module's is written to without the lock, because it may
 /// log something itself.
-fn write(mut state: LockGuard<'_, State>, text: &str) -> bool {
-    match &mut state.sink {
-        Sink::None => return false,
-        Sink::Early(console) => console.write(text.as_bytes()),
-        Sink::Console(handle) => {
+fn write(mut state: LockGuard<'_, State>, index: usize, text: &str) -> bool {
+    match state.output(index).map(|output| &mut output.sink) {
+        None | Some(Sink::None) => return false,
+        Some(Sink::Early(console)) => console.write(text.as_bytes()),
+        // One that is gone, or is being started again, shows nothing; the log is kept.
+        Some(Sink::Console(handle)) => {
             let handle = *handle;
             drop(state);
-            // A console that is gone, or is being started again, shows nothing; the log is kept.
             let _ = handle.call(|console| console.write(text.as_bytes()));
+        }
+        Some(Sink::Screen(handle)) => {
+            let handle = *handle;
+            drop(state);
+            let _ = handle.call(|screen| screen.write(text.as_bytes()));
         }
     }
     true
@@ -156,8 +184,8 @@ fn write(mut state: LockGuard<'_, State>, text: &str) -> bool {
 /// Shows the log on the kernel's own console, until there is another.
 pub fn use_early_console(console: EarlyConsole) {
     let mut state = STATE.lock();
-    if matches!(state.sink, Sink::None) {
-        state.sink = Sink::Early(console);
+    if matches!(state.console.sink, Sink::None) {
+        state.console.sink = Sink::Early(console);
     }
     drop(state);
     show();
@@ -166,14 +194,26 @@ pub fn use_early_console(console: EarlyConsole) {
 /// Shows the log on a module's console, from now on and for good.
 pub fn use_console(console: Handle<dyn Console>) {
     // The early console's mapping goes away, outside of the lock.
-    let early = core::mem::replace(&mut STATE.lock().sink, Sink::Console(console));
+    let early = core::mem::replace(&mut STATE.lock().console.sink, Sink::Console(console));
     drop(early);
+    show();
+}
+
+/// Shows the log on a screen as well, from its beginning on. One that was bound before shows nothing of it any more.
+pub fn use_screen(screen: Handle<dyn Screen>) {
+    let mut state = STATE.lock();
+    let is_this = |output: &Output| matches!(output.sink, Sink::Screen(known) if known.provider() == screen.provider());
+    match state.screens.iter_mut().find(|output| is_this(output)) {
+        Some(known) => known.unshown = 0,
+        None => state.screens.push(Output { sink: Sink::Screen(screen), unshown: 0 }),
+    }
+    drop(state);
     show();
 }
 
 /// Whose console the log is shown on, if it is a module's.
 pub fn console() -> Option<ProviderId> {
-    match STATE.lock().sink {
+    match STATE.lock().console.sink {
         Sink::Console(console) => Some(console.provider()),
         _ => None,
     }
@@ -200,7 +240,18 @@ pub fn announce(text: &str) {
     append(Level::Info, "", text);
 }
 
-/// For a kernel that is about to stop: writes to whatever console there is, past all locks that can't be had.
+/// Has the screens draw what was written to them, in this thread, past all locks that can't be had.
+fn draw() {
+    let screen = |index| match STATE.try_lock()?.output(index)?.sink {
+        Sink::Screen(screen) => Some(screen),
+        _ => None,
+    };
+    for screen in (1..).map_while(screen) {
+        let _ = screen.call(|screen| screen.draw());
+    }
+}
+
+/// For a kernel that is about to stop: writes to whatever console and screens there are, past all locks that can't be had.
 pub struct Emergency;
 
 impl Write for Emergency {
@@ -208,10 +259,14 @@ impl Write for Emergency {
         for line in text.split_inclusive('\n') {
             let end = if line.ends_with('\n') { "\r\n" } else { "" };
             for part in [line.trim_end_matches('\n'), end] {
-                let Some(state) = STATE.try_lock() else { return Ok(()) };
-                write(state, part);
+                let Some(screens) = STATE.try_lock().map(|state| state.screens.len()) else { return Ok(()) };
+                for index in 0..=screens {
+                    let Some(state) = STATE.try_lock() else { return Ok(()) };
+                    write(state, index, part);
+                }
             }
         }
+        draw();
         Ok(())
     }
 }

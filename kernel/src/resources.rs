@@ -1,7 +1,7 @@
 //! What modules hold of the kernel's: register mappings, interrupts, DMA memory. The ledger.
 
 use crate::machine::Machine;
-use crate::memory::space::DeviceMapping;
+use crate::memory::space::{DeviceMapping, Permission};
 use crate::memory::{dma, layout};
 use crate::registry::{self, Kind};
 use crate::{interrupt, machine, memory, thread};
@@ -74,7 +74,41 @@ fn tree_error(error: devicetree::Error) -> Error {
 /// # Errors
 /// See [`abi::Resources::registers`].
 pub fn map_registers(owner: ProviderId, index: usize, least: usize) -> Result<MappedRegisters> {
-    let mut physical = with_node(owner, "registers", index, |node| {
+    let mut physical = registers_of(owner, index)?;
+    physical.end = physical.end.max(physical.start.saturating_add(least));
+    map(owner, physical, Permission::Device, &format!("registers {index} of the node"))
+}
+
+/// Maps a frame buffer, at these physical addresses or else where a node's first registers are.
+///
+/// # Errors
+/// See [`abi::Resources::pixels`].
+pub fn map_pixels(owner: ProviderId, place: Option<Range<u64>>) -> Result<MappedRegisters> {
+    let physical = match place {
+        Some(place) => place.start as usize..place.end as usize,
+        None => registers_of(owner, 0)?,
+    };
+    let Range { start, end } = physical;
+    if physical.is_empty() || !start.is_multiple_of(size_of::<u32>()) {
+        return Err(Error::Invalid(format!("{start:#x}..{end:#x} is no place for a frame buffer")));
+    }
+    // An address that firmware has named is worth as much as its driver is. Another device's registers are not pixels.
+    let machine = machine::get().ok_or(Error::Missing { resource: "frame buffer".to_owned(), index: 0 })?;
+    let own = node(machine, owner);
+    let meets = |range: &devicetree::Range| overlap(&memory::physical_range(range), &physical);
+    let mut others = machine.tree.nodes().filter(|node| Some(*node) != own);
+    if let Some(other) = others.find(|node| node.registers().is_ok_and(|ranges| ranges.iter().any(meets))) {
+        return Err(Error::Invalid(format!(
+            "{start:#x}..{end:#x} belongs to {}, and is no frame buffer",
+            other.path()
+        )));
+    }
+    map(owner, physical, Permission::Pixels, "its pixels")
+}
+
+/// Where the registers of this index are that a provider's node lists.
+fn registers_of(owner: ProviderId, index: usize) -> Result<Range<usize>> {
+    let physical = with_node(owner, "registers", index, |node| {
         let ranges = node.registers().map_err(tree_error)?;
         let missing = Error::Missing { resource: "registers".to_owned(), index };
         ranges.get(index).map(memory::physical_range).ok_or(missing)
@@ -82,21 +116,25 @@ pub fn map_registers(owner: ProviderId, index: usize, least: usize) -> Result<Ma
     if physical.is_empty() {
         return Err(Error::Invalid(format!("registers {index} of the node are empty")));
     }
-    physical.end = physical.end.max(physical.start.saturating_add(least));
+    Ok(physical)
+}
+
+fn overlap(one: &Range<usize>, other: &Range<usize>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+/// Maps what no other provider has, and what isn't memory.
+fn map(owner: ProviderId, physical: Range<usize>, permission: Permission, what: &str) -> Result<MappedRegisters> {
+    let Range { start, end } = physical;
     if memory::meets_memory(&physical) {
-        let Range { start, end } = physical;
-        return Err(Error::Invalid(format!("registers {index} of the node, at {start:#x}..{end:#x}, lie in memory")));
+        return Err(Error::Invalid(format!("{what}, at {start:#x}..{end:#x}, lie in memory")));
     }
-    let taken = |mapping: &Mapping| mapping.physical.start < physical.end && physical.start < mapping.physical.end;
-    if let Some(other) = LEDGER.lock().mappings.iter().find(|mapping| taken(mapping)) {
-        return Err(Error::Busy(format!(
-            "the registers at {:#x}..{:#x} are taken by {}",
-            physical.start,
-            physical.end,
-            registry::name(other.owner)
-        )));
+    let is_taken = |mapping: &&Mapping| overlap(&mapping.physical, &physical);
+    if let Some(other) = LEDGER.lock().mappings.iter().find(is_taken) {
+        let other = registry::name(other.owner);
+        return Err(Error::Busy(format!("{what}, at {start:#x}..{end:#x}, are taken by {other}")));
     }
-    let mapping = DeviceMapping::new(physical.clone())?;
+    let mapping = DeviceMapping::with(physical.clone(), permission)?;
     let start = mapping.start;
     let size = physical.len();
     let mut ledger = LEDGER.lock();

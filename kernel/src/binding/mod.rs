@@ -15,6 +15,7 @@ use abi::bus::Bus;
 use abi::console::Console;
 use abi::handover::Handover;
 use abi::registry::ProviderId;
+use abi::screen::Screen;
 use abi::sync::Lock;
 use abi::system::{Assignment, DeviceState};
 use abi::{Class, Entry, Error, Handle, Property, Resources, Result};
@@ -259,6 +260,10 @@ fn bound(machine: &Machine, provider: ProviderId, node: Node<'_>) {
     let of_this = |handle: &Handle<dyn Bus>| handle.provider() == provider;
     if let Some(bus) = abi::registry::all::<dyn Bus>().into_iter().find(of_this) {
         add_children(provider, node, bus);
+    }
+    let screens = abi::registry::all::<dyn Screen>();
+    if let Some(screen) = screens.into_iter().find(|screen| screen.provider() == provider) {
+        kernel_log::use_screen(screen);
     }
     let standard_output = machine.tree.standard_output().ok().flatten().map(|output| output.node.index());
     if standard_output == Some(node.index()) && !kernel_log::has_console() {

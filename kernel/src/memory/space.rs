@@ -26,6 +26,8 @@ pub enum Permission {
     Write,
     /// Device registers, in order and uncached.
     Device,
+    /// What a device shows: uncached, in any order, and several writes at once.
+    Pixels,
 }
 
 impl Permission {
@@ -39,6 +41,7 @@ impl Permission {
             Self::Execute => memory | A::READ_ONLY,
             Self::Read => memory | A::READ_ONLY | A::PXN,
             Self::Write => memory | A::PXN,
+            Self::Pixels => valid | A::ATTRIBUTE_INDEX_2 | A::OUTER_SHAREABLE | A::PXN,
             Self::Device => valid | A::ATTRIBUTE_INDEX_1 | A::OUTER_SHAREABLE | A::PXN,
         }
     }
@@ -155,12 +158,12 @@ unsafe extern "C" {
     fn switch_tables(root: usize);
 }
 
-/// Registers of a device, mapped.
+/// What belongs to a device, mapped.
 pub struct DeviceMapping {
     /// What names the run of addresses to its allocator.
     reserved: usize,
     pages: Range<usize>,
-    /// Where the first register is.
+    /// Where the first byte is.
     pub start: NonNull<u8>,
 }
 
@@ -173,7 +176,11 @@ impl DeviceMapping {
         Self::with(physical, Permission::Device)
     }
 
-    fn with(physical: Range<usize>, permission: Permission) -> Result<Self> {
+    /// Maps what is at `physical`.
+    ///
+    /// # Errors
+    /// When the address space is full.
+    pub fn with(physical: Range<usize>, permission: Permission) -> Result<Self> {
         // Large regions lie in a block as they do physically, so that they take no table of pages.
         let granule = if physical.len() < BLOCK_SIZE { PAGE_SIZE } else { BLOCK_SIZE };
         let first_page = physical.start & !(PAGE_SIZE - 1);
@@ -360,7 +367,7 @@ impl ModuleSpace {
     pub fn map(&mut self, offset: usize, pages: &Pages, permission: Permission) -> Result<()> {
         let start = self.place.start + offset;
         let place = start..start + pages.size();
-        if place.end > self.place.end || permission == Permission::Device {
+        if place.end > self.place.end || matches!(permission, Permission::Device | Permission::Pixels) {
             return Err(Error::Invalid(alloc::format!("{place:x?} lies outside of the module")));
         }
         with(|space| {

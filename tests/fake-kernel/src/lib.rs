@@ -81,6 +81,9 @@ unsafe impl Kernel for FakeKernel {
     unsafe fn registers_map(provider: ProviderId, index: usize, _: usize) -> Result<MappedRegisters> {
         node::registers(provider, index)
     }
+    unsafe fn pixels_map(provider: ProviderId, _: Option<Range<u64>>) -> Result<MappedRegisters> {
+        node::registers(provider, 0)
+    }
     unsafe fn registers_unmap(_: u64) {}
     unsafe fn interrupt_claim(_: ProviderId, index: usize) -> Result<u64> {
         Ok(index as u64)
