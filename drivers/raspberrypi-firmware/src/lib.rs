@@ -15,7 +15,7 @@ use abi::prelude::*;
 use property::{Channel, Property};
 
 abi::driver!(
-    RaspberryPi: Firmware,
+    RaspberryPi: Bus + Firmware,
     compatible = ["raspberrypi,bcm2835-firmware"],
     summary = "Firmware of the Raspberry Pi",
 );
@@ -49,6 +49,13 @@ impl Driver for RaspberryPi {
         let Identity { firmware: version, revision, serial, .. } = firmware.identity()?;
         info!("board revision {revision:#x}, serial number {serial:016x}, firmware version {version}");
         Ok(firmware)
+    }
+}
+
+impl Bus for RaspberryPi {
+    /// The screen: what the firmware does for the others, it does for nodes of the tree.
+    fn children(&self) -> Vec<Child> {
+        vec![Child { name: "screen".to_owned(), compatible: vec!["raspberrypi,bcm2835-firmware-screen".to_owned()] }]
     }
 }
 

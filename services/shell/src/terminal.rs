@@ -135,7 +135,8 @@ impl Terminal {
         }
     }
 
-    /// Writes what has been collected. Without a console it is kept for the next, as far as that makes sense.
+    /// Writes what has been collected, to all screens as well. Without a console it is kept for the next, as far as that makes
+    /// sense.
     pub fn flush(&mut self) {
         if self.output.is_empty() {
             return;
@@ -144,6 +145,10 @@ impl Terminal {
             Some(Ok(())) => {}
             _ if self.output.len() < OUTPUT => return,
             _ => {}
+        }
+        for screen in registry::all::<dyn Screen>() {
+            // One that is gone, or is being started again, shows nothing.
+            let _ = screen.call(|screen| screen.write(&self.output));
         }
         self.output.clear();
     }

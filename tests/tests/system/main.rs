@@ -22,6 +22,7 @@ mod outside;
 mod processors;
 mod raspberry_pi;
 mod replacement;
+mod screen;
 mod sd_card;
 mod shell;
 mod signatures;

@@ -3,7 +3,7 @@
 use tests::{DeviceTree, Machine, PROMPT, READY, Setup};
 
 /// The trees of the Raspberry Pi 4 and 3.
-const PI_4: &str = "bcm2711-rpi-4-b.dtb";
+pub const PI_4: &str = "bcm2711-rpi-4-b.dtb";
 const PI_3: &str = "bcm2837-rpi-3-b.dtb";
 
 pub fn pi_4() -> Setup {
@@ -84,6 +84,9 @@ fn pi_4_tells_what_its_firmware_knows() {
     let unknown = machine.command("vcgencmd measure_clock moon");
     assert_eq!(unknown, "vcgencmd: there is no clock `moon`; measure_clock alone lists them");
     // The firmware can be asked again by another instance of its driver, through another of the mailbox's.
+    let refused = machine.command("rmmod raspberrypi-firmware");
+    assert_eq!(refused, "rmmod: module raspberrypi-firmware is needed by /soc/firmware/screen (module text-screen)");
+    assert_eq!(machine.command("rmmod text-screen"), "");
     assert_eq!(machine.command("rmmod raspberrypi-firmware"), "");
     assert_eq!(machine.command("vcgencmd"), "vcgencmd: the machine has no firmware that answers questions");
     assert_eq!(machine.command("rmmod bcm2835-mbox"), "");
@@ -144,13 +147,14 @@ fn pi_3_takes_interrupts_through_two_controllers() {
 
 /// What the firmware of a Raspberry Pi 4 with 2 GiB does to a tree: memory in two banks, the first without what the
 /// VideoCore has; arguments of its own, seeds, a frame buffer; the board's revision and serial number.
-const EDITED: &str = r#"
+pub const EDITED: &str = r#"
 / {
     serial-number = "10000000deadbeef";
     memory@0 { reg = <0 0 0x3b400000>, <0 0x40000000 0x40000000>; };
     chosen {
         #address-cells = <2>;
         #size-cells = <1>;
+        ranges;
         bootargs = "coherent_pool=1M snd_bcm2835.enable_headphones=0 console=tty1 root=/dev/mmcblk0p2";
         kaslr-seed = <0x3c5a71e9 0x15fd3a0b>;
         rng-seed = [0102030405060708090a0b0c0d0e0f10];

@@ -67,7 +67,7 @@ impl Slot {
 
 /// Gives a command to QEMU's monitor, and waits until it is done.
 #[track_caller]
-fn monitor(machine: &Machine, command: &str) {
+pub fn monitor(machine: &Machine, command: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", machine.ports()[0])).expect("QEMU listens");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout can be set");
     let mut shown = Vec::new();
