@@ -13,7 +13,7 @@ use embedded_graphics::mono_font::iso_8859_1::{FONT_8X13, FONT_10X20};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
 use embedded_graphics::pixelcolor::BinaryColor;
 use embedded_graphics::text::{Baseline, Text};
-use tests::{DeviceTree, Machine, Setup};
+use tests::{DeviceTree, Initramfs, Machine, Setup, test_module};
 
 use crate::raspberry_pi::{EDITED, PI_4, pi_4};
 use crate::sd_card::monitor;
@@ -40,7 +40,7 @@ impl Picture {
         let size = String::from_utf8_lossy(next()).into_owned();
         let (width, height) = size.split_once(' ').expect("the second line has width and height");
         assert_eq!(next(), b"255");
-        let is_light = next().chunks_exact(3).map(|colours| is_light(colours)).collect();
+        let is_light = next().chunks_exact(3).map(is_light).collect();
         Self { width: width.parse().expect("a number"), height: height.parse().expect("a number"), is_light }
     }
 
@@ -181,6 +181,17 @@ fn a_frame_buffer_that_firmware_has_left_is_used_first() {
     shows_all(&machine, &FONT_10X20, picture);
     machine.command("help");
     shows_all(&machine, &FONT_10X20, picture);
+}
+
+#[test]
+fn why_everything_ends_is_on_the_screen() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let initramfs = Initramfs::shipped().with_module("test-fatal", test_module("test-fatal"));
+    let mut machine = pi_4().initramfs(&initramfs).monitored().boot_arguments("panic=halt").boot();
+    machine.type_in("insmod test-fatal\r");
+    machine.wait_for("lockstep: halted\n");
+    let text = shows_all(&machine, &FONT_8X13, |machine| Picture::of_screen(machine, folder.path()));
+    assert!(text.iter().any(|line| line.starts_with("lockstep: halted")), "{}", text.join("\n"));
 }
 
 /// Boots with a frame buffer at a place where none can be, and expects why it isn't used.
