@@ -61,6 +61,7 @@ pub mod system;
 pub mod text;
 pub mod thread;
 pub mod time;
+pub mod uart;
 
 pub use class::{Class, Interface, Published};
 pub use driver::{Driver, Provides, Service};

@@ -4,10 +4,8 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-extern crate alloc;
-
 use abi::prelude::*;
-use alloc::collections::VecDeque;
+use abi::uart::{Port, Received, Uart};
 
 abi::driver!(Pl011: Console, compatible = ["arm,pl011"], summary = "ARM PrimeCell UART");
 
@@ -59,61 +57,31 @@ register_bitfields! {u32,
     ]
 }
 
-/// How many received bytes are kept. When they are that many the rest waits in the FIFO, where the other end's flow
-/// control can see it.
-const CAPACITY: usize = 1024;
-
-/// How many bytes are written while interrupts are masked, at most: as many as the FIFO takes.
-const BURST: usize = 32;
-
 /// The rate in bits per second of a line whose tree says nothing else.
 const SPEED: u32 = 115_200;
 
 struct Pl011 {
     registers: Registers<Layout>,
-    receiver: Lock<Receiver>,
-    transmitter: Lock<()>,
+    port: Port,
     _interrupt: Interrupt,
-}
-
-struct Receiver {
-    bytes: VecDeque<u8>,
-    subscriber: Option<Signal>,
-    overruns: u64,
-    overruns_reported: bool,
 }
 
 impl Driver for Pl011 {
     fn probe(node: &Node, resources: &mut Resources) -> Result<Self> {
         let interrupt = resources.interrupt(0)?;
         let registers: Registers<Layout> = resources.registers(0)?;
-        let mut receiver = Receiver {
-            bytes: VecDeque::with_capacity(CAPACITY),
-            subscriber: None,
-            overruns: 0,
-            overruns_reported: false,
-        };
         if !registers.control.is_set(Control::ENABLE) {
             registers.set_up(node);
         }
         registers.control.modify(Control::ENABLE::SET + Control::TRANSMIT::SET + Control::RECEIVE::SET);
         registers.interrupt_clear.write(Interrupts::ALL.val(0x7ff));
-        registers.receive(&mut receiver);
-        registers.listen(&receiver);
-        Ok(Self { registers, receiver: Lock::new(receiver), transmitter: Lock::new(()), _interrupt: interrupt })
+        let uart = Self { registers, port: Port::default(), _interrupt: interrupt };
+        uart.serve();
+        Ok(uart)
     }
 
     fn interrupt_now(&self, _index: usize) -> Served {
-        let subscriber = {
-            let mut receiver = self.receiver.lock();
-            self.registers.receive(&mut receiver);
-            self.registers.listen(&receiver);
-            receiver.subscriber
-        };
-        if let Some(subscriber) = subscriber {
-            subscriber.raise();
-        }
-        Served::Done
+        self.serve()
     }
 }
 
@@ -124,40 +92,37 @@ impl Drop for Pl011 {
     }
 }
 
-impl Console for Pl011 {
-    fn write(&self, bytes: &[u8]) {
-        for burst in bytes.chunks(BURST) {
-            let mut rest = burst;
-            while !rest.is_empty() {
-                let _turn = self.transmitter.lock();
-                rest = self.registers.transmit(rest);
+impl Uart for Pl011 {
+    const BURST: usize = 32;
+
+    fn port(&self) -> &Port {
+        &self.port
+    }
+
+    fn transmit(&self, byte: u8) -> bool {
+        let has_room = !self.registers.flags.is_set(Flags::TRANSMIT_FULL);
+        if has_room {
+            self.registers.data.set(byte.into());
+        }
+        has_room
+    }
+
+    fn receive(&self, received: &mut Received) {
+        let registers = &self.registers;
+        while received.has_room() && !registers.flags.is_set(Flags::RECEIVE_EMPTY) {
+            let data = registers.data.extract();
+            if data.is_set(Data::OVERRUN) {
+                received.note_loss();
+            }
+            if !data.any_matching_bits_set(Data::DAMAGE.val(0b111)) {
+                received.push(data.read(Data::BYTE) as u8);
             }
         }
-    }
-
-    fn read(&self, buffer: &mut [u8]) -> usize {
-        let (count, report) = {
-            let mut receiver = self.receiver.lock();
-            // First: bytes that were moved after the reader has looked would come without an interrupt.
-            self.registers.receive(&mut receiver);
-            let count = receiver.take(buffer);
-            self.registers.listen(&receiver);
-            (count, receiver.report())
-        };
-        if let Some(overruns) = report {
-            warn!("bytes arrived faster than they were read: the UART lost some {overruns} times");
-        }
-        count
-    }
-
-    fn subscribe(&self, signal: Signal) {
-        let mut receiver = self.receiver.lock();
-        receiver.subscriber = Some(signal);
-        let waiting = !receiver.bytes.is_empty();
-        drop(receiver);
-        if waiting {
-            signal.raise();
-        }
+        registers.interrupt_mask.write(if received.has_room() {
+            Interrupts::RECEIVE::SET + Interrupts::RECEIVE_TIMEOUT::SET
+        } else {
+            Interrupts::ALL::CLEAR
+        });
     }
 }
 
@@ -184,56 +149,6 @@ impl Layout {
             self.data.get();
         }
     }
-
-    /// Writes as many of `bytes` as the FIFO takes, and returns the rest.
-    fn transmit<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        let mut rest = bytes;
-        while let [byte, others @ ..] = rest
-            && !self.flags.is_set(Flags::TRANSMIT_FULL)
-        {
-            self.data.set(u32::from(*byte));
-            rest = others;
-        }
-        rest
-    }
-
-    /// Moves received bytes to `receiver` as long as it has room.
-    fn receive(&self, receiver: &mut Receiver) {
-        while receiver.bytes.len() < CAPACITY && !self.flags.is_set(Flags::RECEIVE_EMPTY) {
-            let data = self.data.extract();
-            receiver.overruns += u64::from(data.is_set(Data::OVERRUN));
-            if !data.any_matching_bits_set(Data::DAMAGE.val(0b111)) {
-                receiver.bytes.push_back(data.read(Data::BYTE) as u8);
-            }
-        }
-    }
-
-    /// Asks for an interrupt as soon as bytes arrive, if `receiver` has room for them.
-    fn listen(&self, receiver: &Receiver) {
-        self.interrupt_mask.write(if receiver.bytes.len() < CAPACITY {
-            Interrupts::RECEIVE::SET + Interrupts::RECEIVE_TIMEOUT::SET
-        } else {
-            Interrupts::ALL::CLEAR
-        });
-    }
-}
-
-impl Receiver {
-    /// Moves the oldest bytes to `buffer`; returns how many.
-    fn take(&mut self, buffer: &mut [u8]) -> usize {
-        let count = buffer.len().min(self.bytes.len());
-        for (slot, byte) in buffer.iter_mut().zip(self.bytes.drain(..count)) {
-            *slot = byte;
-        }
-        count
-    }
-
-    /// The number of overruns, the first time that there are any.
-    fn report(&mut self) -> Option<u64> {
-        let report = self.overruns > 0 && !self.overruns_reported;
-        self.overruns_reported |= report;
-        report.then_some(self.overruns)
-    }
 }
 
 /// The integer and the fractional part (in 64ths) of `clock / (16 * speed)`, rounded (section 3.3.6).
@@ -249,7 +164,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use fake_kernel::{FakeNode, raised};
+    use fake_kernel::{FakeNode, keep_log, raised};
 
     const DATA: usize = 0x000;
     const FLAGS: usize = 0x018;
@@ -330,12 +245,12 @@ mod tests {
         assert_eq!(node.get(0, MASK), 0, "no interrupt while there is no room");
 
         node.set(0, FLAGS, EMPTY);
-        let mut buffer = [0; 2 * CAPACITY];
+        let mut buffer = [0; 2 * Received::CAPACITY];
         assert_eq!(uart.read(&mut buffer[..10]), 10);
         assert_eq!(node.get(0, MASK), RECEIVE_AND_TIMEOUT);
-        assert_eq!(uart.read(&mut buffer), CAPACITY - 10);
+        assert_eq!(uart.read(&mut buffer), Received::CAPACITY - 10);
         assert_eq!(uart.read(&mut buffer), 0);
-        assert!(buffer[..CAPACITY - 10].iter().all(|byte| *byte == b'x'));
+        assert!(buffer[..Received::CAPACITY - 10].iter().all(|byte| *byte == b'x'));
     }
 
     #[test]
@@ -361,13 +276,15 @@ mod tests {
     }
 
     #[test]
-    fn counts_overruns_and_reports_them_once() {
+    fn lost_bytes_are_told_once() {
+        keep_log();
         let node = idle();
+        let uart = probe(&node, &[]);
         node.set(0, FLAGS, 0);
         node.set(0, DATA, 1 << 11 | u32::from(b'a'));
-        let uart = probe(&node, &[]);
-        let mut receiver = uart.receiver.lock();
-        assert_eq!(receiver.report(), Some(CAPACITY as u64));
-        assert_eq!(receiver.report(), None);
+        for _ in 0..3 {
+            uart.read(&mut [0; 8]);
+        }
+        assert_eq!(fake_kernel::log(), ["bytes arrived faster than they were read: the UART has lost some"]);
     }
 }

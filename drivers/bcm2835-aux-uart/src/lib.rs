@@ -5,10 +5,8 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-extern crate alloc;
-
 use abi::prelude::*;
-use alloc::collections::VecDeque;
+use abi::uart::{Port, Received, Uart};
 
 abi::driver!(AuxUart: Console, compatible = ["brcm,bcm2835-aux-uart"], summary = "Broadcom BCM2835 mini UART");
 
@@ -43,23 +41,10 @@ register_bitfields! {u32,
     Control [ ENABLE OFFSET(0) NUMBITS(2) [ BOTH = 3 ] ]
 }
 
-/// How many received bytes are kept. When they are that many the rest waits in the FIFO.
-const CAPACITY: usize = 1024;
-
-/// How many bytes are written while interrupts are masked, at most: as many as the FIFO takes.
-const BURST: usize = 8;
-
 struct AuxUart {
     registers: Registers<Layout>,
-    receiver: Lock<Receiver>,
-    transmitter: Lock<()>,
+    port: Port,
     _interrupt: Interrupt,
-}
-
-struct Receiver {
-    bytes: VecDeque<u8>,
-    subscriber: Option<Signal>,
-    has_lost: bool,
 }
 
 impl Driver for AuxUart {
@@ -72,21 +57,13 @@ impl Driver for AuxUart {
             return Err(Error::Unsupported(sentence.to_owned()));
         }
         registers.line_control.modify(LineControl::WORD_LENGTH::EIGHT);
-        let bytes = VecDeque::with_capacity(CAPACITY);
-        let mut receiver = Receiver { bytes, subscriber: None, has_lost: false };
-        registers.receive(&mut receiver);
-        Ok(Self { registers, receiver: Lock::new(receiver), transmitter: Lock::new(()), _interrupt: interrupt })
+        let uart = Self { registers, port: Port::default(), _interrupt: interrupt };
+        uart.serve();
+        Ok(uart)
     }
 
     fn interrupt_now(&self, _index: usize) -> Served {
-        let mut receiver = self.receiver.lock();
-        self.registers.receive(&mut receiver);
-        let subscriber = receiver.subscriber;
-        drop(receiver);
-        if let Some(subscriber) = subscriber {
-            subscriber.raise();
-        }
-        Served::Done
+        self.serve()
     }
 }
 
@@ -97,68 +74,34 @@ impl Drop for AuxUart {
     }
 }
 
-impl Console for AuxUart {
-    fn write(&self, bytes: &[u8]) {
-        for burst in bytes.chunks(BURST) {
-            let mut rest = burst;
-            while !rest.is_empty() {
-                let _turn = self.transmitter.lock();
-                rest = self.registers.transmit(rest);
-            }
-        }
+impl Uart for AuxUart {
+    const BURST: usize = 8;
+
+    fn port(&self) -> &Port {
+        &self.port
     }
 
-    fn read(&self, buffer: &mut [u8]) -> usize {
-        let mut receiver = self.receiver.lock();
-        // First: bytes that were moved after the reader has looked would come without an interrupt.
-        self.registers.receive(&mut receiver);
-        let count = buffer.len().min(receiver.bytes.len());
-        for (slot, byte) in buffer.iter_mut().zip(receiver.bytes.drain(..count)) {
-            *slot = byte;
+    fn transmit(&self, byte: u8) -> bool {
+        let has_room = self.registers.line_status.is_set(LineStatus::TRANSMIT_ROOM);
+        if has_room {
+            self.registers.data.set(byte.into());
         }
-        // Now there is room for what waits.
-        self.registers.receive(&mut receiver);
-        count
+        has_room
     }
 
-    fn subscribe(&self, signal: Signal) {
-        let mut receiver = self.receiver.lock();
-        receiver.subscriber = Some(signal);
-        let waiting = !receiver.bytes.is_empty();
-        drop(receiver);
-        if waiting {
-            signal.raise();
-        }
-    }
-}
-
-impl Layout {
-    /// Writes as many of `bytes` as the FIFO takes, and returns the rest.
-    fn transmit<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        let mut rest = bytes;
-        while let [byte, others @ ..] = rest
-            && self.line_status.is_set(LineStatus::TRANSMIT_ROOM)
-        {
-            self.data.set(u32::from(*byte));
-            rest = others;
-        }
-        rest
-    }
-
-    /// Moves received bytes to `receiver` as long as it has room, and asks for an interrupt when there are more if it has.
-    fn receive(&self, receiver: &mut Receiver) {
-        while receiver.bytes.len() < CAPACITY {
-            let status = self.line_status.extract();
-            if status.is_set(LineStatus::OVERRUN) && !receiver.has_lost {
-                receiver.has_lost = true;
-                warn!("bytes arrived faster than they were read: the UART has lost some");
+    fn receive(&self, received: &mut Received) {
+        let registers = &self.registers;
+        while received.has_room() {
+            let status = registers.line_status.extract();
+            if status.is_set(LineStatus::OVERRUN) {
+                received.note_loss();
             }
             if !status.is_set(LineStatus::RECEIVED) {
                 break;
             }
-            receiver.bytes.push_back(self.data.read(Data::BYTE) as u8);
+            received.push(registers.data.read(Data::BYTE) as u8);
         }
-        self.interrupt_enable.write(if receiver.bytes.len() < CAPACITY {
+        registers.interrupt_enable.write(if received.has_room() {
             Interrupts::RECEIVE::SET + Interrupts::REQUIRED::BOTH
         } else {
             Interrupts::RECEIVE::CLEAR

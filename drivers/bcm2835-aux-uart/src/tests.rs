@@ -3,6 +3,7 @@
 
 use super::*;
 use fake_kernel::{FakeNode, Model, raised};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex as StdMutex};
 
 /// A UART with FIFOs, of which the one to transmit empties a little whenever somebody looks.
@@ -109,14 +110,14 @@ fn an_interrupt_brings_what_has_been_typed() {
 fn what_there_is_no_room_for_waits_without_interrupting() {
     let (uart, model) = probe(Uart::new());
     let uart = uart.unwrap();
-    model.lock().unwrap().received.extend((0..CAPACITY + 4).map(|byte| byte as u8));
+    model.lock().unwrap().received.extend((0..Received::CAPACITY + 4).map(|byte| byte as u8));
     uart.interrupt_now(0);
     assert_eq!(model.lock().unwrap().received.len(), 4);
     assert!(!model.lock().unwrap().interrupts());
-    let mut buffer = [0; CAPACITY + 8];
+    let mut buffer = [0; Received::CAPACITY + 8];
     assert_eq!(uart.read(&mut buffer[..2]), 2);
     assert_eq!(model.lock().unwrap().received.len(), 2);
-    assert_eq!(uart.read(&mut buffer), CAPACITY);
+    assert_eq!(uart.read(&mut buffer), Received::CAPACITY);
     assert_eq!(uart.read(&mut buffer), 2);
     assert_eq!(model.lock().unwrap().interrupts, 0b1101);
 }

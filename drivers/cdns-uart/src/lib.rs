@@ -4,10 +4,8 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-extern crate alloc;
-
 use abi::prelude::*;
-use alloc::collections::VecDeque;
+use abi::uart::{Port, Received, Uart};
 
 abi::driver!(CadenceUart: Console, compatible = ["cdns,uart-r1p12", "xlnx,xuartps"], summary = "Cadence UART");
 
@@ -55,23 +53,10 @@ register_bitfields! {u32,
     Data [ BYTE OFFSET(0) NUMBITS(8) [] ]
 }
 
-/// How many received bytes are kept. When they are that many the rest waits in the FIFO.
-const CAPACITY: usize = 1024;
-
-/// How many bytes are written while interrupts are masked, at most: as many as the FIFO takes.
-const BURST: usize = 64;
-
 struct CadenceUart {
     registers: Registers<Layout>,
-    receiver: Lock<Receiver>,
-    transmitter: Lock<()>,
+    port: Port,
     _interrupt: Interrupt,
-}
-
-struct Receiver {
-    bytes: VecDeque<u8>,
-    subscriber: Option<Signal>,
-    has_lost: bool,
 }
 
 impl Driver for CadenceUart {
@@ -81,21 +66,13 @@ impl Driver for CadenceUart {
         registers.interrupt_disable.write(Interrupts::ALL.val(0x3fff));
         registers.enable();
         registers.receive_trigger.set(1);
-        let bytes = VecDeque::with_capacity(CAPACITY);
-        let mut receiver = Receiver { bytes, subscriber: None, has_lost: false };
-        registers.receive(&mut receiver);
-        Ok(Self { registers, receiver: Lock::new(receiver), transmitter: Lock::new(()), _interrupt: interrupt })
+        let uart = Self { registers, port: Port::default(), _interrupt: interrupt };
+        uart.serve();
+        Ok(uart)
     }
 
     fn interrupt_now(&self, _index: usize) -> Served {
-        let mut receiver = self.receiver.lock();
-        self.registers.receive(&mut receiver);
-        let subscriber = receiver.subscriber;
-        drop(receiver);
-        if let Some(subscriber) = subscriber {
-            subscriber.raise();
-        }
-        Served::Done
+        self.serve()
     }
 }
 
@@ -106,37 +83,36 @@ impl Drop for CadenceUart {
     }
 }
 
-impl Console for CadenceUart {
-    fn write(&self, bytes: &[u8]) {
-        for burst in bytes.chunks(BURST) {
-            let mut rest = burst;
-            while !rest.is_empty() {
-                let _turn = self.transmitter.lock();
-                rest = self.registers.transmit(rest);
-            }
-        }
+impl Uart for CadenceUart {
+    const BURST: usize = 64;
+
+    fn port(&self) -> &Port {
+        &self.port
     }
 
-    fn read(&self, buffer: &mut [u8]) -> usize {
-        let mut receiver = self.receiver.lock();
-        // First: bytes that were moved after the reader has looked would come without an interrupt.
-        self.registers.receive(&mut receiver);
-        let count = buffer.len().min(receiver.bytes.len());
-        for (slot, byte) in buffer.iter_mut().zip(receiver.bytes.drain(..count)) {
-            *slot = byte;
+    fn transmit(&self, byte: u8) -> bool {
+        let has_room = !self.registers.status.is_set(Status::TRANSMIT_FULL);
+        if has_room {
+            self.registers.data.set(byte.into());
         }
-        // Now there is room for what waits.
-        self.registers.receive(&mut receiver);
-        count
+        has_room
     }
 
-    fn subscribe(&self, signal: Signal) {
-        let mut receiver = self.receiver.lock();
-        receiver.subscriber = Some(signal);
-        let waiting = !receiver.bytes.is_empty();
-        drop(receiver);
-        if waiting {
-            signal.raise();
+    fn receive(&self, received: &mut Received) {
+        let registers = &self.registers;
+        let status = registers.interrupt_status.extract();
+        // Before the FIFO is emptied: what comes while it is, is remembered as new.
+        registers.interrupt_status.set(status.get());
+        if status.is_set(Interrupts::OVERRUN) {
+            received.note_loss();
+        }
+        while received.has_room() && !registers.status.is_set(Status::RECEIVE_EMPTY) {
+            received.push(registers.data.read(Data::BYTE) as u8);
+        }
+        if received.has_room() {
+            registers.interrupt_enable.write(Interrupts::RECEIVE::SET);
+        } else {
+            registers.interrupt_disable.write(Interrupts::RECEIVE::SET);
         }
     }
 }
@@ -158,37 +134,6 @@ impl Layout {
                 + Control::TRANSMIT_ENABLE::SET
                 + Control::TRANSMIT_DISABLE::CLEAR,
         );
-    }
-
-    /// Writes as many of `bytes` as the FIFO takes, and returns the rest.
-    fn transmit<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        let mut rest = bytes;
-        while let [byte, others @ ..] = rest
-            && !self.status.is_set(Status::TRANSMIT_FULL)
-        {
-            self.data.set(u32::from(*byte));
-            rest = others;
-        }
-        rest
-    }
-
-    /// Moves received bytes to `receiver` as long as it has room, and asks for an interrupt when there are more if it has.
-    fn receive(&self, receiver: &mut Receiver) {
-        let status = self.interrupt_status.extract();
-        // Before the FIFO is emptied: what comes while it is, is remembered as new.
-        self.interrupt_status.set(status.get());
-        if status.is_set(Interrupts::OVERRUN) && !receiver.has_lost {
-            receiver.has_lost = true;
-            warn!("bytes arrived faster than they were read: the UART has lost some");
-        }
-        while receiver.bytes.len() < CAPACITY && !self.status.is_set(Status::RECEIVE_EMPTY) {
-            receiver.bytes.push_back(self.data.read(Data::BYTE) as u8);
-        }
-        if receiver.bytes.len() < CAPACITY {
-            self.interrupt_enable.write(Interrupts::RECEIVE::SET);
-        } else {
-            self.interrupt_disable.write(Interrupts::RECEIVE::SET);
-        }
     }
 }
 

@@ -27,7 +27,7 @@ pub use model::Model;
 pub use node::{FakeNode, refer};
 pub use registry::{publish, withdraw};
 pub use sd_card::{CardKind, FakeCard};
-pub use session::{Session, await_log, log, wait_until};
+pub use session::{Session, await_log, keep_log, log, wait_until};
 pub use virtqueue::{FakeQueue, LentBuffer};
 
 use abi::Error;

@@ -70,7 +70,7 @@ impl Drop for Session {
     }
 }
 
-/// What has been logged in this session.
+/// What has been logged in this session, or since [`keep_log`].
 pub fn log() -> Vec<String> {
     lock(&LOG).clone()
 }
@@ -115,7 +115,12 @@ fn reset() {
     *machine() = Machine::default();
     registry::clear();
     lock(&LOG).clear();
-    // Fails from the second session on: it is set.
+    keep_log();
+}
+
+/// Has what is logged kept, as it is in a session: for tests of drivers.
+pub fn keep_log() {
+    // Fails from the second time on: it is set.
     let _ = log::set_logger(&Log);
     log::set_max_level(log::LevelFilter::Trace);
 }
