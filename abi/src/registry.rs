@@ -1,8 +1,8 @@
 //! Finding what other modules publish.
 
 use crate::event::Signal;
-use crate::{Class, Handle, Published, kernel};
-use alloc::string::String;
+use crate::{Class, Error, Handle, Published, Result, kernel};
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 /// The node or service that publishes something; stays the same when its module is replaced.
@@ -39,6 +39,14 @@ pub fn all<T: Published + ?Sized>() -> Vec<Handle<T>> {
 /// The first of [`all`].
 pub fn first<T: Published + ?Sized>() -> Option<Handle<T>> {
     all().into_iter().next()
+}
+
+/// The first of [`all`], for a `probe` that can't do without.
+///
+/// # Errors
+/// [`Error::Deferred`] when there is none yet.
+pub fn required<T: Published + ?Sized>() -> Result<Handle<T>> {
+    first().ok_or_else(|| Error::Deferred(T::CLASS.to_string()))
 }
 
 /// Raises `signal` each time that something is published under `class` or taken away, until its event is dropped. To say so

@@ -36,9 +36,7 @@ struct Slot {
 impl Driver for Slot {
     fn probe(node: &Node, resources: &mut Resources) -> Result<Self> {
         let clock = if node.compatible() == "brcm,bcm2711-emmc2" { EMMC2 } else { EMMC };
-        let firmware = registry::first::<dyn Firmware>();
-        let firmware =
-            firmware.ok_or_else(|| Error::Deferred("the firmware, which knows the clock's rate".to_owned()))?;
+        let firmware = registry::required::<dyn Firmware>()?;
         let rate = firmware.call(|firmware| firmware.clock_rate(clock))??;
         let controller = Controller::new(resources.registers(0)?, resources.dma(), rate)?;
         let disk = Disk::start(controller, node.path())?;

@@ -4,38 +4,26 @@
 mod model;
 
 use super::*;
-use fake_kernel::{CardKind, FakeCard, FakeNode, dma_in_use};
+use fake_kernel::{CardKind, FakeCard, FakeNode, FakeSlot, dma_in_use};
 use model::*;
 use sdmmc::{BLOCK, LONGEST};
-use std::sync::{Arc, Mutex as StdMutex, MutexGuard};
+use std::sync::{Arc, Mutex as StdMutex};
 
 const MIB: usize = 1 << 20;
 
-struct Setup {
-    node: FakeNode,
-    machine: Arc<StdMutex<Machine>>,
-    disk: Disk<Controller>,
-}
-
-impl Setup {
-    fn machine(&self) -> MutexGuard<'_, Machine> {
-        self.machine.lock().unwrap()
-    }
-}
+type Setup = FakeSlot<Machine, Disk<Controller>>;
 
 fn try_start(machine: Machine) -> Result<Setup> {
     let base = machine.base;
-    let machine = Arc::new(StdMutex::new(machine));
-    let node = FakeNode::with_model(0x100, machine.clone());
-    let controller = Controller::new(node.resources().registers(0)?, node.resources().dma(), base)?;
-    Ok(Setup { disk: Disk::start(controller, "/slot")?, node, machine })
+    FakeSlot::new(machine, |resources| {
+        let controller = Controller::new(resources.registers(0)?, resources.dma(), base)?;
+        Disk::start(controller, "/slot")
+    })
 }
 
 /// A controller that moves data by itself or not, with a card of 1 MiB of random bytes.
 fn start(capabilities: u32) -> Setup {
-    let mut card = FakeCard::new(CardKind::High, MIB);
-    fastrand::Rng::with_seed(7).fill(&mut card.bytes);
-    try_start(Machine::new(card, 100_000_000, capabilities)).unwrap()
+    try_start(Machine::new(FakeCard::random(), 100_000_000, capabilities)).unwrap()
 }
 
 #[test]

@@ -33,9 +33,7 @@ struct Slot {
 
 impl Driver for Slot {
     fn probe(node: &Node, resources: &mut Resources) -> Result<Self> {
-        let firmware = registry::first::<dyn Firmware>();
-        let firmware =
-            firmware.ok_or_else(|| Error::Deferred("the firmware, which knows the clock's rate".to_owned()))?;
+        let firmware = registry::required::<dyn Firmware>()?;
         let rate = firmware.call(|firmware| firmware.clock_rate(CORE))??;
         let interrupt = resources.interrupt(0)?;
         let disk = Disk::start(Controller::new(resources.registers(0)?, rate)?, node.path())?;

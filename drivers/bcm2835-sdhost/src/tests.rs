@@ -2,10 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
-use fake_kernel::{CardKind, FakeCard, FakeNode, Model};
+use fake_kernel::{CardKind, FakeCard, FakeSlot, Model};
 use sdmmc::{BLOCK, LONGEST};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex as StdMutex, MutexGuard};
 
 const MIB: usize = 1 << 20;
 
@@ -274,30 +273,16 @@ impl Model for Machine {
     }
 }
 
-struct Setup {
-    machine: Arc<StdMutex<Machine>>,
-    disk: Disk<Controller>,
-}
-
-impl Setup {
-    fn machine(&self) -> MutexGuard<'_, Machine> {
-        self.machine.lock().unwrap()
-    }
-}
+type Setup = FakeSlot<Machine, Disk<Controller>>;
 
 fn try_start(machine: Machine) -> Result<Setup> {
     let base = machine.base;
-    let machine = Arc::new(StdMutex::new(machine));
-    let node = FakeNode::with_model(0x100, machine.clone());
-    let disk = Disk::start(Controller::new(node.resources().registers(0)?, base)?, "/slot")?;
-    Ok(Setup { disk, machine })
+    FakeSlot::new(machine, |resources| Disk::start(Controller::new(resources.registers(0)?, base)?, "/slot"))
 }
 
 /// A card of 1 MiB of random bytes.
 fn start() -> Setup {
-    let mut card = FakeCard::new(CardKind::High, MIB);
-    fastrand::Rng::with_seed(7).fill(&mut card.bytes);
-    try_start(Machine::new(card)).unwrap()
+    try_start(Machine::new(FakeCard::random())).unwrap()
 }
 
 #[test]
@@ -333,7 +318,7 @@ fn what_is_written_is_where_it_belongs_and_is_what_is_read() {
     }
     assert!(setup.machine().card.bytes == expected);
     assert_eq!(setup.machine().starts, 1, "nothing had to be tried again");
-    let Setup { disk, machine } = setup;
+    let Setup { disk, machine, .. } = setup;
     drop(disk);
     let machine = machine.lock().unwrap();
     assert_eq!((machine.power, machine.configuration), (0, 0), "it is put to rest");

@@ -72,7 +72,7 @@ fn requested(resources: &mut Resources) -> Result<(Format, Pixels)> {
         info!("the firmware isn't asked for a frame buffer: there is a screen already");
         return Err(Error::Absent);
     }
-    let firmware = registry::first::<dyn Firmware>().ok_or_else(|| Error::Deferred("firmware".to_owned()))?;
+    let firmware = registry::required::<dyn Firmware>()?;
     let buffer = firmware.call(|firmware| firmware.frame_buffer(0, 0))??;
     let format = Format { width: buffer.width, height: buffer.height, pitch: buffer.pitch };
     let end = buffer.address.saturating_add(buffer.size.into());

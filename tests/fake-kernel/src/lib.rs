@@ -26,7 +26,7 @@ pub use machine::{Machine, machine};
 pub use model::Model;
 pub use node::{FakeNode, refer};
 pub use registry::{publish, withdraw};
-pub use sd_card::{CardKind, FakeCard};
+pub use sd_card::{CardKind, FakeCard, FakeSlot};
 pub use session::{Session, await_log, keep_log, log, wait_until};
 pub use virtqueue::{FakeQueue, LentBuffer};
 

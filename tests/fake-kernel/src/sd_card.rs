@@ -3,6 +3,37 @@
 //! SD Specifications Part 1, Physical Layer Simplified Specification 9.10: commands in section 4.7, states in section 4.8,
 //! status in section 4.10, registers in chapter 5.
 
+use crate::{FakeNode, Model};
+use abi::{Resources, Result};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// A slot behind a model of its host controller, and what uses the card in it.
+pub struct FakeSlot<M, D> {
+    /// The controller's node.
+    pub node: FakeNode,
+    /// The controller.
+    pub machine: Arc<Mutex<M>>,
+    /// What was started.
+    pub disk: D,
+}
+
+impl<M: Model + 'static, D> FakeSlot<M, D> {
+    /// Starts the disk over this model.
+    ///
+    /// # Errors
+    /// Those of `start`.
+    pub fn new(machine: M, start: impl FnOnce(&mut Resources) -> Result<D>) -> Result<Self> {
+        let machine = Arc::new(Mutex::new(machine));
+        let node = FakeNode::with_model(0x100, machine.clone());
+        Ok(Self { disk: start(&mut node.resources())?, node, machine })
+    }
+
+    /// The controller as it is now.
+    pub fn machine(&self) -> MutexGuard<'_, M> {
+        crate::lock(&self.machine)
+    }
+}
+
 /// Bytes of a block.
 const BLOCK: usize = 512;
 
@@ -99,6 +130,13 @@ impl FakeCard {
             is_application: false,
             status: 0,
         }
+    }
+
+    /// A card of 1 MiB of random bytes, the same each time.
+    pub fn random() -> Self {
+        let mut card = Self::new(CardKind::High, 1 << 20);
+        fastrand::Rng::with_seed(7).fill(&mut card.bytes);
+        card
     }
 
     /// The highest rate of the clock at the moment, in Hz (sections 4.2.1 and 6.6).
