@@ -4,7 +4,7 @@ use crate::event::Signal;
 
 /// A terminal, such as a serial line.
 pub trait Console: Send + Sync {
-    /// Writes all bytes, as they are.
+    /// Writes all bytes, as they are. What several write at the same time isn't mixed within lines, or pieces of 256 bytes.
     fn write(&self, bytes: &[u8]);
 
     /// Takes bytes that have arrived, without waiting; returns how many of `buffer` are filled.

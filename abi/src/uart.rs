@@ -8,7 +8,7 @@ use alloc::collections::VecDeque;
 
 /// The driver of a UART: registers through which bytes come and go one by one. By this it is a [`Console`] as well.
 pub trait Uart: Send + Sync {
-    /// How many bytes are written while interrupts are masked, at most: as many as the FIFO takes.
+    /// How many bytes are sent while interrupts are masked, at most: as many as the FIFO takes.
     const BURST: usize;
 
     /// What the driver keeps for this.
@@ -34,11 +34,39 @@ pub trait Uart: Send + Sync {
     }
 }
 
-/// What a UART's driver keeps: who may write, and the bytes that nobody has read yet.
+/// What a UART's driver keeps.
 #[derive(Default)]
 pub struct Port {
     received: Lock<Received>,
-    transmitter: Lock<()>,
+    unsent: Lock<Unsent>,
+}
+
+/// Bytes that were written and that the FIFO has had no room for yet. All who are writing send them, in that order, whosever
+/// they are: so lines aren't mixed, and nobody waits for another to get a processor.
+struct Unsent {
+    bytes: VecDeque<u8>,
+    /// How many there have been before them.
+    sent: u64,
+}
+
+impl Unsent {
+    /// How many there may be.
+    const CAPACITY: usize = 256;
+
+    /// Adds all of these, if there is room; returns how many bytes will have been sent when they are.
+    fn add(&mut self, bytes: &[u8]) -> Option<u64> {
+        let length = self.bytes.len() + bytes.len();
+        (length <= Self::CAPACITY).then(|| {
+            self.bytes.extend(bytes);
+            self.sent + length as u64
+        })
+    }
+}
+
+impl Default for Unsent {
+    fn default() -> Self {
+        Self { bytes: VecDeque::with_capacity(Self::CAPACITY), sent: 0 }
+    }
 }
 
 /// Bytes that have come and that nobody has read yet.
@@ -78,16 +106,16 @@ impl Default for Received {
 
 impl<T: Uart> Console for T {
     fn write(&self, bytes: &[u8]) {
-        for burst in bytes.chunks(Self::BURST) {
-            let mut rest = burst;
-            while !rest.is_empty() {
-                let _turn = self.port().transmitter.lock();
-                while let [byte, others @ ..] = rest
-                    && self.transmit(*byte)
-                {
-                    rest = others;
-                }
-            }
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        for piece in lines.flat_map(|line| line.chunks(Unsent::CAPACITY)) {
+            let end = loop {
+                let added = self.port().unsent.lock().add(piece);
+                match added {
+                    Some(end) => break end,
+                    None => send_some(self),
+                };
+            };
+            while send_some(self) < end {}
         }
     }
 
@@ -121,4 +149,19 @@ impl<T: Uart> Console for T {
             signal.raise();
         }
     }
+}
+
+/// Sends some of what was written; returns how many bytes have been sent.
+fn send_some<T: Uart>(uart: &T) -> u64 {
+    let mut unsent = uart.port().unsent.lock();
+    for _ in 0..T::BURST {
+        match unsent.bytes.front() {
+            Some(byte) if uart.transmit(*byte) => {
+                unsent.bytes.pop_front();
+                unsent.sent += 1;
+            }
+            _ => break,
+        }
+    }
+    unsent.sent
 }

@@ -382,10 +382,7 @@ impl Machine {
     pub fn command(&mut self, line: &str) -> String {
         self.type_in(&format!("{line}\r"));
         let shown = self.wait_for(&format!("\n{PROMPT}"));
-        // The echo of what was typed comes first; after a line of the log in the middle of it the shell shows it again.
-        let is_echo = |shown: &&str| shown.strip_prefix(PROMPT).unwrap_or(shown) == line;
-        let echo = shown.lines().collect::<Vec<_>>().iter().rposition(is_echo).unwrap_or(0);
-        shown.splitn(echo + 2, '\n').nth(echo + 1).unwrap_or_default().to_owned()
+        after_echo(&shown, line).to_owned()
     }
 
     /// Types a command again and again until what it prints satisfies a condition; returns that.
@@ -473,10 +470,63 @@ impl Machine {
     }
 }
 
+/// What was shown after the echo of a line, which begins a line or follows the prompt. Lines of the log may stand before it
+/// and in the middle of it; then the rest of it is on the next line, or the shell shows it again.
+fn after_echo<'a>(shown: &'a str, line: &str) -> &'a str {
+    let mut rest = shown;
+    let mut echo = String::new();
+    while let Some((next, others)) = rest.split_once('\n').or((!rest.is_empty()).then_some((rest, ""))) {
+        rest = others;
+        let typed = match next.strip_prefix(PROMPT) {
+            Some(typed) => {
+                echo.clear();
+                typed
+            }
+            None => next,
+        };
+        echo.push_str(&typed[..log_record(typed).unwrap_or(typed.len())]);
+        if echo == line {
+            return rest;
+        }
+        if !line.starts_with(&echo) {
+            echo.clear();
+        }
+    }
+    shown.split_once('\n').map_or("", |(_, output)| output)
+}
+
+/// Where a record of the log begins in a line: `[`, seconds in five columns, `.`, microseconds in six, `] `.
+fn log_record(line: &str) -> Option<usize> {
+    let is_record =
+        |text: &[u8]| matches!(text, [b'[', ..]) && text.get(6) == Some(&b'.') && text.get(13..15) == Some(b"] ");
+    (0..line.len()).find(|position| is_record(&line.as_bytes()[*position..]))
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         // Both fail only if it has exited already.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_command_prints_is_found_behind_its_echo_whatever_the_log_says_meanwhile() {
+        let record = "[    1.454511] fat: vda1: the partition is not mounted";
+        for (shown, output) in [
+            ("lsmod\none\ntwo", "one\ntwo"),
+            ("lsmod", ""),
+            (&format!("lsm{record}\nod\none"), "one"),
+            (&format!("{record}\nlsmod\none\n{record}"), &format!("one\n{record}")),
+            (&format!("l{record}\n{record}\nsmod\none"), "one"),
+            (&format!("ls{record}\nlockstep> lsmod\none"), "one"),
+            ("lockstep> lsmod\nlsmod", "lsmod"),
+        ] {
+            assert_eq!(after_echo(shown, "lsmod"), output, "{shown:?}");
+        }
     }
 }

@@ -88,6 +88,26 @@ fn writes_every_byte_and_waits_for_room() {
 }
 
 #[test]
+fn lines_of_several_writers_are_not_mixed() {
+    let (uart, model) = probe(Uart::new());
+    let uart = uart.unwrap();
+    let line = |writer: u8, length| [vec![b'a' + writer; length], b"\r\n".to_vec()].concat();
+    let text = |writer| (1..60).map(|length| line(writer, length)).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let uart = &uart;
+            scope.spawn(move || text(writer).iter().for_each(|line| uart.write(line)));
+        }
+    });
+    let sent = model.lock().unwrap().sent.clone();
+    let lines: Vec<_> = sent.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    for writer in 0..4 {
+        let theirs: Vec<_> = lines.iter().filter(|line| line[0] == b'a' + writer).cloned().collect();
+        assert_eq!(theirs, text(writer));
+    }
+}
+
+#[test]
 fn an_interrupt_brings_what_has_been_typed() {
     let (uart, model) = probe(Uart::new());
     let uart = uart.unwrap();
