@@ -5,7 +5,7 @@ use abi::dma::DmaBuffer;
 use abi::registry::ProviderId;
 use abi::{Error, Result};
 use std::alloc::{Layout, alloc_zeroed};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::{self, NonNull};
 use std::sync::{LazyLock, Mutex};
 
@@ -18,7 +18,8 @@ const SIZE: usize = 512 << 20;
 /// The coarsest alignment.
 const ALIGNMENT: usize = 64 << 10;
 
-static MEMORY: Mutex<Memory> = Mutex::new(Memory { used: 0, free: BTreeMap::new(), buffers: BTreeMap::new() });
+static MEMORY: Mutex<Memory> =
+    Mutex::new(Memory { used: 0, free: BTreeMap::new(), buffers: BTreeMap::new(), coherent: BTreeSet::new() });
 
 struct Memory {
     /// Bytes from the start on that have been used at some time.
@@ -27,11 +28,15 @@ struct Memory {
     free: BTreeMap<(usize, usize), Vec<usize>>,
     /// All buffers, by place.
     buffers: BTreeMap<usize, Buffer>,
+    /// Nodes whose devices look at the processor's caches.
+    coherent: BTreeSet<ProviderId>,
 }
 
 struct Buffer {
     provider: ProviderId,
     layout: Layout,
+    /// Whether the device owns it: only then may one use it that doesn't look at the processor's caches.
+    is_lent: bool,
 }
 
 /// Where the host has that memory.
@@ -55,7 +60,7 @@ pub fn dma_in_use(node: &FakeNode) -> usize {
 /// Reads memory as a device does, at an address that a driver has given it.
 ///
 /// # Panics
-/// When the value isn't within one DMA buffer.
+/// When the value isn't within one DMA buffer, or that isn't the device's at the moment.
 pub fn device_read<T: Copy>(address: u64) -> T {
     // SAFETY: `in_buffer` finds initialised bytes; a test reads no types of which some bytes are invalid.
     unsafe { in_buffer::<T>(address).read_unaligned() }
@@ -64,7 +69,7 @@ pub fn device_read<T: Copy>(address: u64) -> T {
 /// Writes memory as a device does, at an address that a driver has given it.
 ///
 /// # Panics
-/// When the value isn't within one DMA buffer.
+/// When the value isn't within one DMA buffer, or that isn't the device's at the moment.
 pub fn device_write<T: Copy>(address: u64, value: T) {
     // SAFETY: `in_buffer` finds memory that is allocated; like any device's, the write is the driver's to foresee.
     unsafe { in_buffer::<T>(address).write_unaligned(value) }
@@ -76,7 +81,22 @@ fn in_buffer<T>(address: u64) -> *mut T {
     let (base, buffer) =
         memory.buffers.range(..=place).next_back().expect("the device uses memory that it has not got");
     assert!(place + size_of::<T>() <= base + buffer.layout.size(), "the device uses memory that it has not got");
+    let may_use = buffer.is_lent || memory.coherent.contains(&buffer.provider);
+    assert!(may_use, "the device uses memory that was not lent to it");
     start().wrapping_add(place).cast()
+}
+
+/// Has a node's device look at the processor's caches.
+pub fn set_coherent(provider: ProviderId) {
+    lock(&MEMORY).coherent.insert(provider);
+}
+
+/// A buffer is lent, or taken back.
+pub fn synchronise(buffer: &DmaBuffer) {
+    let place = buffer.start().addr().get() - start().addr();
+    let mut memory = lock(&MEMORY);
+    let known = memory.buffers.get_mut(&place).expect("memory is lent that was not allocated");
+    known.is_lent = !known.is_lent;
 }
 
 /// Where the processor sees what a device sees there.
@@ -103,7 +123,7 @@ pub fn allocate(provider: ProviderId, size: usize, alignment: usize) -> Result<D
     if memory.used > SIZE {
         return Err(Error::OutOfMemory(size));
     }
-    memory.buffers.insert(place, Buffer { provider, layout });
+    memory.buffers.insert(place, Buffer { provider, layout, is_lent: false });
     let address = DEVICE_MEMORY + place as u64;
     // SAFETY: the place is within the memory that starts there.
     let start = unsafe { start().add(place) };

@@ -99,7 +99,9 @@ unsafe impl Kernel for FakeKernel {
     unsafe fn dma_processor_address(_: ProviderId, device_address: u64, _: u64) -> Result<u64> {
         dma::processor_address(device_address)
     }
-    unsafe fn dma_synchronise(_: &DmaBuffer) {}
+    unsafe fn dma_synchronise(buffer: &DmaBuffer) {
+        dma::synchronise(buffer);
+    }
     unsafe fn node_children(provider: ProviderId) -> Vec<Node> {
         node::children(provider)
     }

@@ -2,7 +2,7 @@
 //!
 //! Virtual I/O Device 1.3, section 2.7 (split virtqueues) and section 4.2.2 (registers).
 
-use crate::{FakeNode, device_read, device_write};
+use crate::{FakeNode, device_read, device_write, dma};
 
 const QUEUE_READY: usize = 0x044;
 const QUEUE_DESCRIPTORS: usize = 0x080;
@@ -42,6 +42,8 @@ impl FakeQueue {
     pub fn of(node: &FakeNode, size: u16) -> Self {
         let address = |offset| u64::from(node.get(0, offset)) | u64::from(node.get(0, offset + 4)) << 32;
         node.set(0, QUEUE_READY, 0);
+        // Rings are used by both sides at the same time.
+        dma::set_coherent(node.provider);
         let [descriptors, available, used] = [QUEUE_DESCRIPTORS, QUEUE_AVAILABLE, QUEUE_USED].map(address);
         Self { size, descriptors, available, used, returned: 0 }
     }
