@@ -1,6 +1,6 @@
 //! Raspberry Pis, as QEMU has them, with trees as firmware hands them over.
 
-use tests::{DeviceTree, Machine, PROMPT, READY, Setup};
+use tests::{DeviceTree, Initramfs, Machine, PROMPT, READY, Setup, test_module};
 
 /// The trees of the Raspberry Pi 4 and 3.
 pub const PI_4: &str = "bcm2711-rpi-4-b.dtb";
@@ -96,6 +96,15 @@ fn pi_4_tells_what_its_firmware_knows() {
 }
 
 #[test]
+fn what_the_firmware_refuses_is_an_error_of_who_asked() {
+    let initramfs = Initramfs::shipped().with_module("test-firmware", test_module("test-firmware"));
+    let mut machine = pi_4().initramfs(&initramfs).boot();
+    let refused = machine.command("insmod test-firmware");
+    machine.expect(&refused, "not supported: the firmware doesn't know property 0x00038030");
+    assert_eq!(machine.command("vcgencmd measure_temp"), "temp=25.0'C");
+}
+
+#[test]
 fn pi_4_sets_and_reads_pins() {
     let mut machine = pi_4().boot();
     let pin = |machine: &mut Machine, words: &str| {
@@ -113,6 +122,20 @@ fn pi_4_sets_and_reads_pins() {
     // The green LED beats.
     machine.command_until("gpio 42", |output| output.contains("out") && output.contains("high"));
     machine.command_until("gpio 42", |output| output.contains("out") && output.contains("low"));
+}
+
+#[test]
+fn pi_3_tells_what_its_firmware_knows_and_sets_pins() {
+    let mut machine = pi_3().boot();
+    assert_eq!(machine.command("vcgencmd measure_clock core"), "frequency(4)=350000000");
+    let identity = machine.command("vcgencmd");
+    machine.expect(&identity, "revision=a02082\n");
+    // Its pulls can't be read.
+    for level in ["high", "low"] {
+        let output = machine.command(&format!("gpio 17 out {level}"));
+        let row = output.lines().last().unwrap_or_default().split_whitespace();
+        assert_eq!(row.collect::<Vec<_>>(), ["17", "GPIO17", "out", "-", level]);
+    }
 }
 
 #[test]
