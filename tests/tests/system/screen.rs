@@ -15,7 +15,7 @@ use embedded_graphics::pixelcolor::BinaryColor;
 use embedded_graphics::text::{Baseline, Text};
 use tests::{DeviceTree, Initramfs, Machine, Setup, test_module};
 
-use crate::raspberry_pi::{EDITED, PI_4, pi_4};
+use crate::raspberry_pi::{EDITED, PI_4, pi_3, pi_4};
 use crate::sd_card::monitor;
 
 /// How long to wait for what is drawn after it was written.
@@ -121,24 +121,26 @@ fn shows_all(machine: &Machine, font: &MonoFont<'static>, picture: impl Fn(&Mach
 }
 
 #[test]
-fn pi_4_shows_on_its_screen_what_the_console_shows() {
+fn pis_show_on_their_screens_what_the_console_shows() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut machine = pi_4().monitored().boot();
-    assert_eq!(machine.row("lsdev", "/soc/firmware/screen")[2..], ["text-screen", "bound"]);
     let picture = |machine: &Machine| Picture::of_screen(machine, folder.path());
-    // A new page, fewer lines than it has, more than it has, lines that are longer than the screen's.
-    machine.type_in("\x0c");
-    shows_all(&machine, &FONT_8X13, picture);
-    machine.command("uptime");
-    let text = shows_all(&machine, &FONT_8X13, picture);
-    assert_eq!(text[0].trim_end(), "lockstep> uptime");
-    machine.command("help");
-    machine.command("lsdev");
-    let text = shows_all(&machine, &FONT_8X13, picture);
-    assert_eq!(text.last().map(|line| line.trim_end()), Some("lockstep>"));
-    // Editing in the middle of a line.
-    machine.type_in("ecoh\x08\x08\x1b[3~\x1b[D");
-    shows_all(&machine, &FONT_8X13, picture);
+    for setup in [pi_4(), pi_3()] {
+        let mut machine = setup.monitored().boot();
+        assert_eq!(machine.row("lsdev", "/soc/firmware/screen")[2..], ["text-screen", "bound"]);
+        // A new page, fewer lines than it has, more than it has, lines that are longer than the screen's.
+        machine.type_in("\x0c");
+        shows_all(&machine, &FONT_8X13, picture);
+        machine.command("uptime");
+        let text = shows_all(&machine, &FONT_8X13, picture);
+        assert_eq!(text[0].trim_end(), "lockstep> uptime");
+        machine.command("help");
+        machine.command("lsdev");
+        let text = shows_all(&machine, &FONT_8X13, picture);
+        assert_eq!(text.last().map(|line| line.trim_end()), Some("lockstep>"));
+        // Editing in the middle of a line.
+        machine.type_in("ecoh\x08\x08\x1b[3~\x1b[D");
+        shows_all(&machine, &FONT_8X13, picture);
+    }
 }
 
 #[test]

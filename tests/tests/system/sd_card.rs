@@ -232,6 +232,25 @@ fn cards_without_anything_or_with_nonsense_are_told_and_the_next_one_works() {
 }
 
 #[test]
+fn of_two_cards_behind_one_interrupt_line_one_is_used_and_the_other_told() {
+    let (one, other) = (DiskImage::new(4 * MIB), DiskImage::new(8 * MIB));
+    let mut machine = Slot::Emmc2
+        .with(Some(&one.path()))
+        .argument("-drive", &format!("if=sd,format=raw,file={}", other.path().display()))
+        .boot();
+    let nodes = [Slot::Emmc2.node(), Slot::Sdhci.node()];
+    let states = nodes.map(|node| machine.row("lsdev", node).pop().unwrap_or_default());
+    let used = states.iter().position(|state| state == "bound");
+    let used = used.unwrap_or_else(|| machine.fail(&format!("no card is used: {states:?}")));
+    let line = "interrupt line 158 of /soc/interrupt-controller@40041000 is taken";
+    machine.expect(&states[1 - used], line);
+    let log = machine.command("dmesg");
+    machine.expect(&log, &format!("{}: module bcm2835-sdhci: ", nodes[1 - used]));
+    machine.command("sha256sum vda");
+    assert_eq!(machine.table("lsblk").len(), 1);
+}
+
+#[test]
 fn a_card_that_is_pulled_while_it_is_read_is_an_error_and_the_rest_works() {
     for slot in Slot::ALL {
         let card = DiskImage::new(256 * MIB).with_table(TABLE).with_fat(32, PARTITION, &["-s", "1"]);
