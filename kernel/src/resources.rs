@@ -286,7 +286,12 @@ pub fn references(path: &str, property: &str, cells: &str) -> Result<Vec<Referen
 pub fn select_pins(node: Node<'_>) -> Result<()> {
     let mut names = node.strings("pinctrl-names").map_err(tree_error)?;
     let Some(number) = names.position(|name| name == "default") else { return Ok(()) };
-    for state in node.pointers(&format!("pinctrl-{number}")).map_err(tree_error)? {
+    let states = node.pointers(&format!("pinctrl-{number}")).unwrap_or_else(|error| {
+        // Firmware may have set them, as it has those of a console.
+        log::warn!("{}: its pins stay as they are: {error}", node.path());
+        Vec::new()
+    });
+    for state in states {
         let has_driver = |node: &Node<'_>| node.property("compatible").is_some();
         let above = core::iter::successors(state.parent(), |node| node.parent()).find(has_driver);
         let above = above.filter(|controller| *controller != node);

@@ -45,6 +45,40 @@ impl DeviceTree {
         self
     }
 
+    /// The paths of all nodes, each behind that of its parent.
+    pub fn nodes(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        let mut open: Vec<&str> = Vec::new();
+        for line in self.source.lines().map(str::trim) {
+            if let Some(name) = line.strip_suffix(" {") {
+                open.push(name);
+                paths.push(format!("/{}", open[1..].join("/")));
+            } else if line == "};" {
+                open.pop();
+            }
+        }
+        paths
+    }
+
+    /// Takes nodes out of the tree, with what is below them. What points to them stays.
+    ///
+    /// # Panics
+    /// When a path isn't one of [`nodes`](Self::nodes).
+    #[must_use]
+    pub fn without(mut self, paths: &[&str]) -> Self {
+        // What is below goes first: to name a node that is gone would make it anew.
+        for path in paths.iter().rev() {
+            assert!(self.nodes().iter().any(|node| node == path), "there is no {path}");
+            let (parent, name) = path.rsplit_once('/').expect("a path has a slash");
+            let parents: Vec<_> = parent.split('/').skip(1).collect();
+            let open: String = parents.iter().map(|parent| format!("{parent} {{ ")).collect();
+            let close = "}; ".repeat(parents.len());
+            self.source.push_str(&format!("/ {{ {open}/delete-node/ {name}; {close}}};\n"));
+        }
+        self.source = String::from_utf8(dtc("dts", "dts", self.source.as_bytes())).expect("dtc writes UTF-8");
+        self
+    }
+
     /// Has the bytes of the flattened tree changed in the end.
     #[must_use]
     pub fn damaged(self, damage: fn(&mut [u8])) -> Self {

@@ -89,6 +89,11 @@ pub fn settle(machine: &'static Machine) {
             }
         }
         start_awaiting_services(machine);
+        for device in registry::devices() {
+            if let DeviceState::Deferred(what) = device.state {
+                log::warn!("{}: it waits for {what}, which nobody provides", device.path);
+            }
+        }
         if !time::has_interrupt() {
             log::error!("the tree has no timer whose interrupt can be had: waits poll the counter");
         }

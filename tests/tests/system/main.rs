@@ -16,6 +16,7 @@ mod heedless;
 mod libraries;
 mod lies;
 mod memory;
+mod missing_nodes;
 mod modules;
 mod network;
 mod outside;
