@@ -17,6 +17,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{borrow::ToOwned, format};
 use core::fmt::Write;
+use core::mem;
 use core::sync::atomic::{AtomicBool, Ordering};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -109,8 +110,12 @@ fn append(level: Level, source: &str, text: &str) {
     state.bytes += size(&record);
     // First, so that there is room.
     while state.bytes > KEPT {
-        let Some(oldest) = state.records.pop_front() else { break };
-        state.bytes -= size(&oldest);
+        let Some(oldest) = state.records.front_mut() else { break };
+        // What it refers to mustn't stay in its place: who looks for what is in use looks there, too.
+        let nothing = LogRecord { source: String::new(), text: String::new(), ..*oldest };
+        let bytes = size(&mem::replace(oldest, nothing));
+        state.records.pop_front();
+        state.bytes -= bytes;
     }
     state.records.push_back(record);
     drop(state);
@@ -194,7 +199,7 @@ pub fn use_early_console(console: EarlyConsole) {
 /// Shows the log on a module's console, from now on and for good.
 pub fn use_console(console: Handle<dyn Console>) {
     // The early console's mapping goes away, outside of the lock.
-    let early = core::mem::replace(&mut STATE.lock().console.sink, Sink::Console(console));
+    let early = mem::replace(&mut STATE.lock().console.sink, Sink::Console(console));
     drop(early);
     show();
 }

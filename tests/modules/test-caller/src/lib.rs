@@ -118,11 +118,14 @@ fn run(device: Handle<dyn BlockDevice>) -> Result<()> {
     let is_meant = |fault: &str| fault.starts_with(&chosen) && fault != except;
     let panic_again = || (0..parameters::warm_up()).try_for_each(|_| provoke(device, "panic", "panicked"));
     panic_again()?;
-    let (first, mut results) = (Held::now(), Vec::new());
+    let (first, devices, mut results) = (Held::now(), bound(), Vec::new());
     for (fault, expected) in FAULTS.iter().filter(|(fault, _)| is_meant(fault)) {
         let (start, before) = (Instant::now(), Held::now());
         (0..rounds).try_for_each(|_| provoke(device, fault, expected))?;
         let time = (Instant::now() - start).as_millis();
+        if bound() < devices {
+            return Err(Error::Invalid(format!("{fault} has cost others a device")));
+        }
         results.push(format!("{fault}: {rounds} contained in {time} ms, {}", Held::now().since(&before)));
     }
     panic_again()?;
@@ -148,6 +151,11 @@ fn provoke(device: Handle<dyn BlockDevice>, fault: &str, expected: &str) -> Resu
     device.retry(|device| device.read(0, &mut block))
 }
 
+/// How many devices are driven.
+fn bound() -> usize {
+    system::devices().iter().filter(|device| device.state == DeviceState::Bound).count()
+}
+
 /// What can be seen of what all modules hold.
 struct Held([(&'static str, u64); 7]);
 
@@ -159,7 +167,7 @@ impl Held {
             ("heap", memory.heap_used),
             ("DMA", memory.dma),
             ("modules", system::modules().len() as u64),
-            ("bound", system::devices().iter().filter(|device| device.state == DeviceState::Bound).count() as u64),
+            ("bound", bound() as u64),
             ("threads", system::threads().len() as u64),
             ("lines", system::interrupts().len() as u64),
         ])
