@@ -201,6 +201,18 @@ impl Thread {
         self.owner.is_some() && self.priority() > Priority::Normal as usize && used > LONGEST_URGENCY
     }
 
+    /// Lets it be as urgent as one who waits for it.
+    fn lend(&'static self, priority: usize) {
+        if self.priority() < priority {
+            self.set_priority(priority);
+        }
+    }
+
+    fn set_priority(&'static self, priority: usize) {
+        self.priority.store(priority, Ordering::Relaxed);
+        schedule::requeue(self);
+    }
+
     /// Ends a blocked thread's wait as far as its state goes; false if it doesn't wait any more.
     fn become_ready(&self, why: Woken) -> bool {
         let (blocked, ready) = (State::Blocked as u8, State::Ready as u8);
@@ -518,13 +530,16 @@ pub fn calls(provider: ProviderId) -> bool {
     schedule::running().is_calling(provider)
 }
 
-/// Ends the waits of all threads that are calling `provider` there. With `by_force`, what they run there is ended as well,
+/// Ends the waits of all threads that are calling `provider` there; until [`readmit`] they are as urgent as the running thread, but
+/// for what [`Thread::has_run_too_long`] says. With `by_force`, what they run there is ended as well,
 /// wherever it is.
 pub fn expel(provider: ProviderId, by_force: bool) {
     let running = schedule::running();
     for thread in THREADS.lock().iter().filter(|thread| !ptr::eq(**thread, running) && thread.is_calling(provider)) {
         thread.leaving.store(provider.raw(), Ordering::Release);
         thread.doomed.store(by_force, Ordering::Release);
+        // It is waited for.
+        thread.lend(running.priority());
         thread.wake(Woken::Stopped);
         schedule::prod(thread);
     }
@@ -546,7 +561,10 @@ pub fn is_doomed() -> bool {
 pub fn readmit(provider: ProviderId) {
     for thread in THREADS.lock().iter() {
         // Another removal may have sent it away meanwhile.
-        let _ = thread.leaving.compare_exchange(provider.raw(), NOBODY, Ordering::Relaxed, Ordering::Relaxed);
+        let left = thread.leaving.compare_exchange(provider.raw(), NOBODY, Ordering::Relaxed, Ordering::Relaxed);
+        if left.is_ok() {
+            thread.set_priority(thread.base_priority as usize);
+        }
         thread.doomed.store(false, Ordering::Relaxed);
     }
 }

@@ -153,10 +153,7 @@ impl Bucket {
 /// Lends the priority of a thread that waits to the one that it waits for.
 fn lend(holder: u32, priority: usize) {
     let threads = THREADS.lock();
-    if let Some(thread) = threads.iter().find(|thread| thread.number() == holder)
-        && thread.priority() < priority
-    {
-        thread.priority.store(priority, Ordering::Relaxed);
-        schedule::requeue(thread);
+    if let Some(thread) = threads.iter().find(|thread| thread.number() == holder) {
+        thread.lend(priority);
     }
 }
