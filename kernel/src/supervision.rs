@@ -10,7 +10,7 @@ use crate::binding::{self, Restarted};
 use crate::failure::{self, Failure};
 use crate::machine::Machine;
 use crate::processor::exceptions::Frame;
-use crate::thread::{self, calls, event, schedule};
+use crate::thread::{self, calls, ending, event, schedule};
 use crate::{interrupt, modules, processor, registry, time, trace};
 use abi::Error;
 use abi::event::Signal;
@@ -118,7 +118,7 @@ pub fn longest_wait() -> Duration {
 
 /// An interrupt came upon the running thread: ends it where it is if it was told to end and doesn't.
 pub fn stop_if_told(frame: &mut Frame) {
-    if thread::is_doomed() && !calls::holds_kernel_lock() && is_callees(frame.registers.program_counter as usize) {
+    if ending::is_doomed() && !calls::holds_kernel_lock() && is_callees(frame.registers.program_counter as usize) {
         let _ = failure::stop(frame, format_args!("it was told to end and didn't"));
     }
 }

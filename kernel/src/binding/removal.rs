@@ -1,6 +1,7 @@
 //! Taking modules out again: what has to go with them, and in which order.
 
 use super::{exclusively, let_watchers_run};
+use crate::thread::ending;
 use crate::{interrupt, modules, registry, resources, thread};
 use abi::registry::ProviderId;
 use abi::system::{Dependents, DeviceState};
@@ -103,7 +104,7 @@ fn check(name: &str, plan: &[Step], dependents: Dependents) -> Result<()> {
             return Err(Error::Busy(format!("module {name} is needed by {}", others.join(", "))));
         }
     }
-    let runs_the_caller = |provider: &ProviderId| thread::owner() == Some(*provider) || thread::calls(*provider);
+    let runs_the_caller = |provider: &ProviderId| thread::owner() == Some(*provider) || ending::calls(*provider);
     if unbound.iter().any(runs_the_caller) {
         return Err(Error::Busy("the module that asks for it would have to be removed as well".to_owned()));
     }
@@ -126,7 +127,7 @@ pub fn perform(step: &Step) -> Result<()> {
             registry::set_state(*provider, module.as_deref(), DeviceState::Released);
         }
         Step::Unload(name) => {
-            thread::stop_module(name);
+            ending::stop_module(name);
             modules::unload(name);
             // Only now are the module's variables gone.
             registry::last_of_module(name).into_iter().for_each(resources::collect_garbage);
@@ -144,7 +145,7 @@ const PATIENCE_WITH_FAILED: Duration = Duration::from_millis(20);
 /// # Errors
 /// [`Error::Busy`] when a call of it doesn't end; then it goes on, unless it has failed.
 pub fn end(provider: ProviderId) -> Result<()> {
-    let patience = if registry::has_failed(provider) { PATIENCE_WITH_FAILED } else { thread::POLITENESS };
+    let patience = if registry::has_failed(provider) { PATIENCE_WITH_FAILED } else { ending::POLITENESS };
     // First nobody gets in any more, then those inside leave, then the object ends.
     interrupt::deactivate(provider);
     let object = match registry::withdraw(provider, patience) {
@@ -156,7 +157,7 @@ pub fn end(provider: ProviderId) -> Result<()> {
             return Err(error);
         }
     };
-    thread::stop_all(provider, patience);
+    ending::stop_all(provider, patience);
     if registry::is_broken(provider) {
         if let Some(object) = object {
             object.abandon();
@@ -165,7 +166,7 @@ pub fn end(provider: ProviderId) -> Result<()> {
         log::error!("{}: while it was removed, {error}", registry::name(provider));
     }
     // Once more: the object's end may have started some.
-    thread::stop_all(provider, patience);
+    ending::stop_all(provider, patience);
     resources::release_all(provider);
     Ok(())
 }
@@ -173,6 +174,6 @@ pub fn end(provider: ProviderId) -> Result<()> {
 /// Takes back what a provider's module holds that was to start there and didn't.
 pub fn undo(provider: ProviderId) {
     registry::abort(provider);
-    thread::stop_all(provider, thread::POLITENESS);
+    ending::stop_all(provider, ending::POLITENESS);
     resources::release_all(provider);
 }

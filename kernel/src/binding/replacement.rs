@@ -5,6 +5,7 @@ use super::{exclusively, let_watchers_run, probe, start_instance};
 use crate::machine::{self, Machine};
 use crate::modules::{self, Loaded};
 use crate::registry::{self, Kind, Object};
+use crate::thread::ending;
 use crate::{interrupt, resources, thread, time};
 use abi::handover::Handover;
 use abi::registry::ProviderId;
@@ -68,7 +69,7 @@ impl Replacement {
         if !dependents.is_empty() {
             return Err(Error::Busy(format!("module {} is needed by {}", old.name(), dependents.join(", "))));
         }
-        if providers.iter().any(|provider| thread::owner() == Some(*provider) || thread::calls(*provider)) {
+        if providers.iter().any(|provider| thread::owner() == Some(*provider) || ending::calls(*provider)) {
             return Err(Error::Busy("the module that asks for it would have to be replaced itself".into()));
         }
         if let Some(vital) = providers.iter().find(|provider| interrupt::serves_the_kernel(**provider)) {

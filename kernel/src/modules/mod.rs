@@ -7,7 +7,8 @@ mod trust;
 
 use crate::machine::{self, Machine};
 use crate::memory::{UnwindTables, heap};
-use crate::{registry, thread};
+use crate::registry;
+use crate::thread::ending;
 use abi::Module;
 use abi::sync::Lock;
 use abi::system::{Assignment, LoadReport, ModuleStatus};
@@ -171,7 +172,7 @@ pub fn unload_latest(count: usize) {
     let others: Vec<_> = loaded.drain(count..).rev().collect();
     debugger::tell(&loaded);
     drop(loaded);
-    others.iter().for_each(|module| thread::stop_module(&module.name));
+    others.iter().for_each(|module| ending::stop_module(&module.name));
     drop(others);
 }
 

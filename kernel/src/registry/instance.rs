@@ -1,7 +1,8 @@
 //! The instance behind a provider, from its beginning to its end.
 
 use super::{Kind, Object, PATIENCE, Provider, REGISTRY, notify};
-use crate::{thread, time, trace};
+use crate::thread::ending;
+use crate::{time, trace};
 use abi::registry::ProviderId;
 use abi::running::Publication;
 use abi::system::DeviceState;
@@ -172,10 +173,10 @@ pub fn withdraw(id: ProviderId, patience: Duration) -> Result<Option<Box<Object>
         let Some(provider) = registry.get(id).filter(|provider| provider.object.is_some()) else { return Ok(None) };
         provider.hide();
     }
-    while thread::is_called(id) {
-        thread::expel(id, time::now() > force);
+    while ending::is_called(id) {
+        ending::expel(id, time::now() > force);
         if time::now() > deadline {
-            thread::readmit(id);
+            ending::readmit(id);
             let mut registry = REGISTRY.lock();
             if let Some(provider) = registry.get(id)
                 && let Some(object) = &provider.object
@@ -191,9 +192,9 @@ pub fn withdraw(id: ProviderId, patience: Duration) -> Result<Option<Box<Object>
                 return Err(Error::Busy(format!("{} is being called, and the call doesn't end", provider.name)));
             }
         }
-        thread::pause();
+        ending::pause();
     }
-    thread::readmit(id);
+    ending::readmit(id);
     let mut registry = REGISTRY.lock();
     let object = registry.get(id).and_then(|provider| {
         provider.stage = Stage::Down;

@@ -1,8 +1,10 @@
 //! Threads: starting them, blocking and waking them, telling them to end.
 //!
-//! [`schedule`] decides which runs where, [`event`] and [`mutex`] are what they wait for, [`calls`] what they are calling.
+//! [`schedule`] decides which runs where, [`event`] and [`mutex`] are what they wait for, [`calls`] what they are calling, and [`ending`]
+//! ends them.
 
 pub mod calls;
+pub mod ending;
 pub mod event;
 pub mod mutex;
 pub mod schedule;
@@ -29,15 +31,9 @@ use core::cell::UnsafeCell;
 use core::mem;
 use core::ops::Range;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 use schedule::State;
-
-/// How long threads have to end by themselves, before they are ended by force.
-pub const POLITENESS: Duration = Duration::from_secs(1);
-
-/// How long a removal waits for threads to end.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a module's thread may run without a wait and be more urgent than most.
 const LONGEST_URGENCY: Duration = Duration::from_millis(200);
@@ -409,7 +405,7 @@ fn check_may_wait() {
         calls::blame_holder();
         panic!("a wait in an interrupt handler or with a lock held");
     }
-    if is_doomed() {
+    if ending::is_doomed() {
         failure::stop_here(format_args!("it was told to end and waits again"));
     }
     if running.patience().is_some_and(|patience| patience.is_zero()) {
@@ -516,103 +512,6 @@ pub fn owner() -> Option<ProviderId> {
     match abi::running::block().innermost() {
         Some(call) => Some(call.provider),
         None => running()?.owner,
-    }
-}
-
-/// Whether any thread is calling `provider`. Once its object has been taken away and this is false, it stays so.
-pub fn is_called(provider: ProviderId) -> bool {
-    fence(Ordering::SeqCst);
-    THREADS.lock().iter().any(|thread| thread.is_calling(provider))
-}
-
-/// Whether the running thread is calling `provider`.
-pub fn calls(provider: ProviderId) -> bool {
-    schedule::running().is_calling(provider)
-}
-
-/// Ends the waits of all threads that are calling `provider` there; until [`readmit`] they are as urgent as the running thread, but
-/// for what [`Thread::has_run_too_long`] says. With `by_force`, what they run there is ended as well,
-/// wherever it is.
-pub fn expel(provider: ProviderId, by_force: bool) {
-    let running = schedule::running();
-    for thread in THREADS.lock().iter().filter(|thread| !ptr::eq(**thread, running) && thread.is_calling(provider)) {
-        thread.leaving.store(provider.raw(), Ordering::Release);
-        thread.doomed.store(by_force, Ordering::Release);
-        // It is waited for.
-        thread.lend(running.priority());
-        thread.wake(Woken::Stopped);
-        schedule::prod(thread);
-    }
-}
-
-/// Whether the running thread has to be ended where it is. Not while it calls somebody else, who would be blamed for it.
-pub fn is_doomed() -> bool {
-    let is_doomed_here = |thread: &Thread| match thread.block.innermost() {
-        None => thread.stopping.load(Ordering::Acquire),
-        Some(call) => {
-            let is_stopping = thread.stopping.load(Ordering::Acquire) && thread.owner == Some(call.provider);
-            is_stopping || thread.leaving.load(Ordering::Acquire) == call.provider.raw()
-        }
-    };
-    running().is_some_and(|thread| thread.doomed.load(Ordering::Relaxed) && is_doomed_here(thread))
-}
-
-/// Lets the threads that [`expel`] sent away call the provider again.
-pub fn readmit(provider: ProviderId) {
-    for thread in THREADS.lock().iter() {
-        // Another removal may have sent it away meanwhile.
-        let left = thread.leaving.compare_exchange(provider.raw(), NOBODY, Ordering::Relaxed, Ordering::Relaxed);
-        if left.is_ok() {
-            thread.set_priority(thread.base_priority as usize);
-        }
-        thread.doomed.store(false, Ordering::Relaxed);
-    }
-}
-
-/// Tells all threads that run on behalf of `owner` to end, and waits until they have, or for some seconds: what they run
-/// stays in memory as long as they do.
-///
-/// They have `patience` before they are ended by force.
-pub fn stop_all(owner: ProviderId, patience: Duration) {
-    stop_where(patience, |thread| thread.owner == Some(owner));
-}
-
-/// Tells all threads that run a module's code to end, whoever started them, and waits as [`stop_all`] does.
-pub fn stop_module(name: &str) {
-    stop_where(POLITENESS, |thread| thread.module.as_ref().is_some_and(|module| module.name() == name));
-}
-
-fn stop_where(patience: Duration, is_meant: impl Fn(&Thread) -> bool) {
-    let (force, deadline) = (time::now() + patience, time::now() + PATIENCE);
-    loop {
-        let running = schedule::running();
-        let threads = THREADS.lock();
-        let meant = threads.iter().filter(|thread| !ptr::eq(**thread, running) && is_meant(thread));
-        let meant: Vec<&'static Thread> = meant.copied().collect();
-        for thread in &meant {
-            thread.stopping.store(true, Ordering::Release);
-            thread.wake(Woken::Stopped);
-            if time::now() > force {
-                thread.doomed.store(true, Ordering::Release);
-                schedule::prod(thread);
-            }
-        }
-        let first = meant.first().map(|thread| thread.name.clone());
-        drop(threads);
-        let Some(name) = first else { return };
-        if time::now() > deadline {
-            log::error!("thread '{name}' was told to end and doesn't; the code that it runs stays in memory");
-            return;
-        }
-        pause();
-    }
-}
-
-/// Waits a moment for others, even if the caller is to end itself.
-pub fn pause() {
-    yield_now();
-    if sleep_until(time::now() + Duration::from_micros(200)).is_err() {
-        yield_now();
     }
 }
 
