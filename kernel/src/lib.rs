@@ -141,7 +141,7 @@ fn start(tree: Tree<'static>, handover: &Handover) {
     announce();
     thread::schedule::spread();
     // The console belongs to people now; what they should know at once still comes through.
-    if machine.argument("log").is_none() {
+    if machine.argument("log").is_none_or(|level| level.parse::<LevelFilter>().is_err()) {
         log::set_shown(LevelFilter::Warn);
     }
 }

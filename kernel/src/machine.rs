@@ -75,6 +75,16 @@ impl Machine {
     pub fn argument(&self, name: &str) -> Option<&'static str> {
         argument(self.arguments, name)
     }
+
+    /// The value of `name=N` among the arguments. What is no number is told, and has no effect.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        let value = self.argument(name)?;
+        let number = value.parse().ok();
+        if number.is_none() {
+            log::error!("bootargs: {name}={value}: expected a number");
+        }
+        number
+    }
 }
 
 /// Whether two names of modules are the same but for dashes in place of underscores, which Linux makes no difference

@@ -160,11 +160,10 @@ pub fn start(machine: &'static Machine) -> abi::Result<()> {
     let signal = event::create()?;
     *SIGNAL.lock() = Some(signal);
     BUDGETS.set(machine);
-    let number = |name| machine.argument(name).and_then(|value| value.parse::<usize>().ok());
     let mut supervisor = Supervisor {
         machine,
-        limit: number("restart.limit").unwrap_or(LIMIT),
-        period: number("restart.period").map_or(PERIOD, |seconds| Duration::from_secs(seconds as u64)),
+        limit: machine.number("restart.limit").map_or(LIMIT, |limit| limit as usize),
+        period: machine.number("restart.period").map_or(PERIOD, Duration::from_secs),
         histories: Vec::new(),
         restarts: Vec::new(),
     };

@@ -88,6 +88,10 @@ fn with_arguments(run: impl FnOnce(&[&str]) -> Result<()>) -> ExitCode {
 
 fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
+        [command, "--help" | "-h"] if let Some(help) = help_of(command) => {
+            print!("{help}");
+            Ok(())
+        }
         ["build"] => build::build(&Workspace::find()?).map(|_| ()),
         ["run", options @ ..] => {
             let (board, more) = run_options(options)?;
@@ -147,8 +151,20 @@ fn run(arguments: &[&str]) -> Result<()> {
             print!("{HELP}");
             Ok(())
         }
-        _ => bail!("there is no command `{}`; ./x help lists what there is", arguments.join(" ")),
+        [command, ..] => match help_of(command) {
+            Some(help) => bail!("`{}` isn't what ./x {command} takes:\n\n{help}", arguments.join(" ")),
+            None => bail!("there is no command `{command}`; ./x help lists what there is"),
+        },
     }
+}
+
+/// What [`HELP`] says of a command.
+fn help_of(command: &str) -> Option<&'static str> {
+    let is_start = |line: &str| line.starts_with("  ") && !line.starts_with("   ");
+    let starts = HELP.match_indices('\n').map(|(index, _)| index + 1).filter(|start| is_start(&HELP[*start..]));
+    let start = starts.clone().find(|start| HELP[*start..].split_whitespace().next() == Some(command))?;
+    let end = starts.into_iter().find(|other| *other > start).unwrap_or(HELP.len());
+    Some(&HELP[start..end])
 }
 
 fn run_options<'a>(options: &'a [&'a str]) -> Result<(Board, &'a [&'a str])> {

@@ -46,7 +46,7 @@ impl Budgets {
     /// Has `bootargs` set some.
     pub fn set(&self, machine: &Machine) {
         let set = |budget: &AtomicU64, name: &str| {
-            if let Some(milliseconds) = machine.argument(name).and_then(|value| value.parse().ok()) {
+            if let Some(milliseconds) = machine.number(name) {
                 budget.store(milliseconds, Ordering::Relaxed);
             }
         };

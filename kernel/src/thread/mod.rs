@@ -301,6 +301,8 @@ fn running() -> Option<&'static Thread> {
 pub fn initialise() {
     let name = alloc::format!("idle/{}", processor::index());
     let thread: &'static Thread = Box::leak(Box::new(Thread::new(&name, None, Priority::Low, None)));
+    // A processor had nothing to do before it was started.
+    thread.time.store(time::counter(), Ordering::Relaxed);
     schedule::enter(thread);
     THREADS.lock().push(thread);
 }
@@ -551,8 +553,9 @@ pub fn status() -> Vec<ThreadStatus> {
     let now = time::counter();
     let status = |thread: &&'static Thread| {
         let state = match thread.state() {
-            State::Running => ThreadState::Running,
-            State::Ready => ThreadState::Ready,
+            // An idle thread is in no queue while others run.
+            State::Running if thread.on_processor.load(Ordering::Relaxed) => ThreadState::Running,
+            State::Running | State::Ready => ThreadState::Ready,
             State::Blocked | State::Finished => ThreadState::Blocked,
         };
         let current = match state {
