@@ -41,9 +41,13 @@ pub fn holders() -> Vec<MemoryHolder> {
         let name = registry::module_of(provider).unwrap_or_else(|| registry::name(provider));
         add(name, owner_of(provider), resources::dma_of(provider));
     }
-    let sizes = modules::status();
-    for holder in &mut holders {
-        holder.image = sizes.iter().find(|module| module.name == holder.name).map_or(0, |module| module.size as u64);
+    for module in modules::status() {
+        let image = module.size as u64;
+        match holders.iter_mut().find(|holder| holder.name == module.name) {
+            Some(holder) => holder.image = image,
+            // It drives nothing, or is a library.
+            None => holders.push(MemoryHolder { name: module.name, image, ..MemoryHolder::default() }),
+        }
     }
     holders.retain(|holder| holder.heap + holder.device_memory + holder.taken + holder.image > 0);
     holders.sort_by_key(|holder| core::cmp::Reverse(holder.taken + holder.image));
