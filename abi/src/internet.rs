@@ -62,7 +62,8 @@ pub trait Internet: Send + Sync {
     /// All interfaces.
     fn interfaces(&self) -> Vec<InterfaceStatus>;
 
-    /// Sends one ICMP echo request with `payload` bytes of data and waits for its reply; returns the time that it took.
+    /// Sends one ICMP echo request with `payload` bytes of data and waits for its reply, 20 s at most; returns the time that it
+    /// took.
     ///
     /// # Errors
     /// [`Error::TimedOut`](crate::Error::TimedOut) without a reply in `timeout`, [`Error::Invalid`](crate::Error::Invalid)

@@ -4,7 +4,8 @@ mod early;
 
 pub use early::EarlyConsole;
 
-use crate::time;
+use crate::thread::{self, calls};
+use crate::{processor, time};
 use abi::Handle;
 use abi::console::Console;
 use abi::registry::ProviderId;
@@ -18,7 +19,7 @@ use alloc::vec::Vec;
 use alloc::{borrow::ToOwned, format};
 use core::fmt::Write;
 use core::mem;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// How many bytes of records are kept; the oldest go first.
@@ -47,8 +48,14 @@ struct Output {
     unshown: u64,
 }
 
+/// A record, and whether it is shown: not if it comes from who shows others, for that would go on for ever.
+struct Kept {
+    record: LogRecord,
+    is_shown: bool,
+}
+
 struct State {
-    records: VecDeque<LogRecord>,
+    records: VecDeque<Kept>,
     bytes: usize,
     next: u64,
     console: Output,
@@ -73,8 +80,26 @@ impl State {
     }
 }
 
-/// Somebody is writing to the console: what is logged meanwhile, by the console's driver perhaps, waits for the next.
-static SHOWING: AtomicBool = AtomicBool::new(false);
+/// The number of the thread that is writing to the console, or 0: what others log meanwhile is shown by it.
+static SHOWING: AtomicU32 = AtomicU32::new(0);
+
+/// How many records a thread shows, one after the other, while others log more. What is left is for the next that logs.
+const MOST_SHOWN: usize = 500;
+
+/// Ends when the running thread has shown what it could, or fails in a console's driver.
+struct Showing;
+
+impl Showing {
+    fn begin() -> Option<Self> {
+        SHOWING.compare_exchange(0, thread::current(), Ordering::Acquire, Ordering::Relaxed).is_ok().then_some(Self)
+    }
+}
+
+impl Drop for Showing {
+    fn drop(&mut self) {
+        SHOWING.store(0, Ordering::Release);
+    }
+}
 
 struct KernelLog;
 
@@ -84,6 +109,8 @@ impl Log for KernelLog {
     }
 
     fn log(&self, record: &Record<'_>) {
+        // Modules come here by the crate `log`, and not by a function that the kernel exports.
+        processor::claim_stack();
         let source = record.target().split("::").next().unwrap_or_default().replace('_', "-");
         append(record.level(), &printable(source), &printable(record.args().to_string()));
     }
@@ -101,7 +128,8 @@ pub fn initialise() {
 fn append(level: Level, source: &str, text: &str) {
     let cut = |text: &str, most: usize| text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned();
     let (source, text) = (cut(source, LONGEST_SOURCE), cut(text, LONGEST_TEXT));
-    let size = |record: &LogRecord| size_of::<LogRecord>() + record.source.len() + record.text.len();
+    let size = |record: &LogRecord| size_of::<Kept>() + record.source.len() + record.text.len();
+    let is_shown = SHOWING.load(Ordering::Relaxed) != thread::current() || calls::serves_interrupt();
     let mut state = STATE.lock();
     let sequence = state.next;
     state.next += 1;
@@ -110,14 +138,14 @@ fn append(level: Level, source: &str, text: &str) {
     state.bytes += size(&record);
     // First, so that there is room.
     while state.bytes > KEPT {
-        let Some(oldest) = state.records.front_mut() else { break };
+        let Some(Kept { record: oldest, .. }) = state.records.front_mut() else { break };
         // What it refers to mustn't stay in its place: who looks for what is in use looks there, too.
         let nothing = LogRecord { source: String::new(), text: String::new(), ..*oldest };
         let bytes = size(&mem::replace(oldest, nothing));
         state.records.pop_front();
         state.bytes -= bytes;
     }
-    state.records.push_back(record);
+    state.records.push_back(Kept { record, is_shown });
     drop(state);
     show();
 }
@@ -138,20 +166,18 @@ fn line(record: &LogRecord) -> String {
 
 /// Shows what has not been shown yet.
 fn show() {
-    if SHOWING.swap(true, Ordering::Acquire) {
-        return;
-    }
+    let Some(_showing) = Showing::begin() else { return };
     let mut index = 0;
-    loop {
+    for _ in 0..MOST_SHOWN {
         let mut state = STATE.lock();
         let Some(unshown) = state.output(index).map(|output| output.unshown) else { break };
-        let first = state.records.front().map_or(state.next, |record| record.sequence);
-        let Some(record) = state.records.get(unshown.saturating_sub(first) as usize) else {
+        let first = state.records.front().map_or(state.next, |kept| kept.record.sequence);
+        let Some(Kept { record, is_shown }) = state.records.get(unshown.saturating_sub(first) as usize) else {
             index += 1;
             continue;
         };
         // What is announced has no source.
-        let is_shown = record.level <= state.shown || record.source.is_empty();
+        let is_shown = *is_shown && (record.level <= state.shown || record.source.is_empty());
         let (next, text) = (record.sequence + 1, if is_shown { line(record) } else { String::new() });
         if !write(state, index, &text) {
             index += 1;
@@ -162,7 +188,6 @@ fn show() {
             output.unshown = next;
         }
     }
-    SHOWING.store(false, Ordering::Release);
 }
 
 /// Writes to the console or a screen; false if there is none yet. A module's is written to without the lock, because it may
@@ -237,7 +262,9 @@ pub fn set_shown(level: LevelFilter) {
 
 /// The records from number `first` on, as far as they are kept.
 pub fn records(first: u64) -> Vec<LogRecord> {
-    STATE.lock().records.iter().filter(|record| record.sequence >= first).cloned().collect()
+    let state = STATE.lock();
+    let records = state.records.iter().map(|kept| &kept.record);
+    records.filter(|record| record.sequence >= first).cloned().collect()
 }
 
 /// Shows a line on the console at once, whatever the level.

@@ -104,15 +104,18 @@ pub fn keeps_locks() -> bool {
     running().is_some_and(|thread| thread.locks_of_call().next().is_some())
 }
 
-/// Whether all locks that [`keeps_locks`] is about are variables of other modules than the one that is called: it was the
-/// caller that took them, in the closure that it passed.
+/// Whether all locks that [`keeps_locks`] is about are variables of other modules than the one that is called, or of functions
+/// that led to the call: it was the caller that took them, in the closure that it passed.
 pub fn keeps_callers_locks() -> bool {
     let is_callers = |thread: &Thread| {
-        let Some(called) = thread.innermost_call().and_then(|(_, call)| call.publication()) else { return false };
+        let Some((_, call)) = thread.innermost_call() else { return false };
+        let Some(called) = call.publication() else { return false };
+        let landing = call.landing.stack_pointer.load(Ordering::Relaxed) as usize;
+        let above = layout::stack_of(landing).map_or(0..0, |stack| landing..stack.end);
         let own = registry::module_of(called.provider).unwrap_or_default();
         let is_others = |word: &LockWord| {
             let address = ptr::from_ref(word).addr();
-            modules::containing(address).is_some() && !modules::is_part_of(&own, address)
+            above.contains(&address) || modules::containing(address).is_some() && !modules::is_part_of(&own, address)
         };
         thread.locks_of_call().all(is_others)
     };

@@ -26,7 +26,7 @@ pub fn calls(provider: ProviderId) -> bool {
 }
 
 /// Ends the waits of all threads that are calling `provider` there; until [`readmit`] they are as urgent as the running thread, but
-/// for what `Thread::has_run_too_long` says. With `by_force`, what they run there is ended as well,
+/// for what [`schedule::MOST_URGENT`] says. With `by_force`, what they run there is ended as well,
 /// wherever it is.
 pub fn expel(provider: ProviderId, by_force: bool) {
     let running = schedule::running();

@@ -32,11 +32,7 @@ use core::mem;
 use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use core::time::Duration;
 use schedule::State;
-
-/// How long a module's thread may run without a wait and be more urgent than most.
-const LONGEST_URGENCY: Duration = Duration::from_millis(200);
 
 /// Why a thread that was blocked goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +90,6 @@ pub struct Thread {
     /// When it was given its processor, and for how long it has run before, in ticks of the counter.
     since: AtomicU64,
     time: AtomicU64,
-    /// What that was when it last had to wait.
-    rested: AtomicU64,
     /// How often it was given a processor.
     switches: AtomicU64,
     /// How many ticks each of its calls has used.
@@ -151,7 +145,6 @@ impl Thread {
             leaving: AtomicU32::new(NOBODY),
             since: AtomicU64::new(0),
             time: AtomicU64::new(0),
-            rested: AtomicU64::new(0),
             switches: AtomicU64::new(0),
             ticks: [const { AtomicU32::new(0) }; CALLS],
             waits: [const { AtomicU64::new(0) }; CALLS],
@@ -189,12 +182,9 @@ impl Thread {
         self.time.store(self.time.load(Ordering::Relaxed) + used, Ordering::Relaxed);
     }
 
-    /// Whether it uses a module's urgency for more than a few things at a time, so that others don't have their turn. Until it
-    /// waits for something it is as urgent as most, then.
-    fn has_run_too_long(&self) -> bool {
-        let time = self.time.load(Ordering::Relaxed) + time::counter() - self.since.load(Ordering::Relaxed);
-        let used = time::at(time - self.rested.load(Ordering::Relaxed)).since(Instant::default());
-        self.owner.is_some() && self.priority() > Priority::Normal as usize && used > LONGEST_URGENCY
+    /// Whether it is a module's, and more urgent than most.
+    fn is_urgent_for_module(&self) -> bool {
+        self.owner.is_some() && self.priority() > Priority::Normal as usize
     }
 
     /// Lets it be as urgent as one who waits for it.

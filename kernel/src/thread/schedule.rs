@@ -20,6 +20,33 @@ const PRIORITIES: usize = 4;
 /// How long a thread runs before its equals have their turn, and how often the time of calls is looked at.
 pub const TICK: Duration = Duration::from_millis(4);
 
+/// How much of each second a processor runs threads of modules' that are more urgent than most. Beyond that such a thread
+/// is like most until it waits for something, so that others have their turn.
+pub const MOST_URGENT: Duration = Duration::from_millis(500);
+
+/// What a processor has spent on urgent threads of modules' in this second.
+struct Urgent {
+    /// When the timer came last, in nanoseconds.
+    last: AtomicU64,
+    /// In nanoseconds.
+    used: AtomicU64,
+}
+
+impl Urgent {
+    /// The timer comes upon a thread that is urgent or not; returns whether that has been so for too long.
+    fn is_over(&self, now: Instant, is_urgent: bool) -> bool {
+        const SECOND: u64 = 1_000_000_000;
+        let now = now.as_nanoseconds();
+        let last = self.last.swap(now, Ordering::Relaxed);
+        if now / SECOND != last / SECOND {
+            self.used.store(0, Ordering::Relaxed);
+        }
+        // It may not have come for long, while there was nothing to do.
+        let since = (now - last).min(TICK.as_nanos() as u64);
+        is_urgent && self.used.fetch_add(since, Ordering::Relaxed) > MOST_URGENT.as_nanos() as u64
+    }
+}
+
 /// What a thread is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -53,6 +80,8 @@ struct Processor {
     left: AtomicPtr<Thread>,
     /// A thread in the queue ought to run instead of the one that does.
     reschedule: AtomicBool,
+    /// What it spends on urgent threads.
+    urgent: Urgent,
     /// How often it has changed threads.
     switches: AtomicU64,
     /// What `switches` was at the last tick.
@@ -85,6 +114,7 @@ static PROCESSORS: [Processor; MOST] = [const {
         idle: AtomicPtr::new(ptr::null_mut()),
         left: AtomicPtr::new(ptr::null_mut()),
         reschedule: AtomicBool::new(false),
+        urgent: Urgent { last: AtomicU64::new(0), used: AtomicU64::new(0) },
         switches: AtomicU64::new(0),
         switches_at_tick: AtomicU64::new(0),
     }
@@ -241,9 +271,6 @@ pub fn switch(_masked: &InterruptsMasked) {
     trace::switch_to(next.number());
     let now = time::counter();
     previous.account(now);
-    if previous.state() == State::Blocked {
-        previous.rested.store(previous.time.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
     next.since.store(now, Ordering::Relaxed);
     next.switches.fetch_add(1, Ordering::Relaxed);
     local.switches.store(local.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -425,7 +452,7 @@ pub fn tick() -> bool {
         None => time::set_deadline(None),
     }
     drop(queue);
-    if running.has_run_too_long() {
+    if local.urgent.is_over(now, running.is_urgent_for_module()) {
         set_priority(Priority::Normal as usize);
     }
     whole

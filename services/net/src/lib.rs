@@ -27,6 +27,9 @@ use settings::{Settings, is_host};
 
 abi::service!(Net: Internet, summary = "IPv4 stack with DHCP, ping and echo");
 
+/// How long a call waits for an answer at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
 type Interfaces = Arc<Lock<Vec<Arc<Interface>>>>;
 
 struct Net {
@@ -91,7 +94,8 @@ impl Internet for Net {
         }
         let event = Event::new()?;
         let outcome = Arc::new(Outcome::new(event.signal()));
-        let deadline = start + timeout;
+        // Calls that wait for longer fail, whoever wanted that.
+        let deadline = start + timeout.min(LONGEST_WAIT);
         interface.order(Order::Ping(Request {
             target,
             payload,

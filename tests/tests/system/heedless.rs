@@ -33,6 +33,7 @@ fn callers_pay_for_what_they_do() {
     for room in [3, 4, 5] {
         expect_failure(&mut machine, &format!("little room={room}"), &format!("{failed} caused an exception: "));
     }
+    expect_failure(&mut machine, "log", &format!("{failed} caused an exception: stack overflow"));
     let deep = "15 deep: calls into modules are nested 16 deep, and no deeper";
     expect_failure(&mut machine, "deep", deep);
 }

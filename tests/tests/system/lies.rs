@@ -53,6 +53,10 @@ fn what_a_driver_says_of_its_device_is_taken_only_if_it_can_be() {
     machine.expect(&answer, "its driver says that it has 4294967295 pins, at most 1024 are expected");
     remove(&mut machine);
 
+    // Each record that it shows makes another.
+    lie(&mut machine, "chatter", "it shows something");
+    remove(&mut machine);
+
     // What it says by the way can't do harm either.
     lie(&mut machine, "none", "");
     assert_eq!(machine.row("gpio", "0")[1], "a\\r\\nb");

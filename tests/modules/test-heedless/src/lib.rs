@@ -12,7 +12,7 @@ abi::service!(
     summary = "Breaks the rules that hold for callers",
     parameters = {
         /// What it does: `keep` a lock that it takes in a call, call with one `locked`, or with `little` stack left, or `deep` in
-        /// calls; have others wait for an `urgent` thread or for threads that start another (`fork`); log for ever (`chatter`)
+        /// calls; `log` ever deeper; have others wait for an `urgent` thread or for threads that start another (`fork`); log for ever (`chatter`)
         mode: String = "none",
         /// How much of the stack is left, in KiB
         room: u32 = 4,
@@ -40,6 +40,9 @@ impl Service for TestHeedless {
                         black_box(());
                     }
                 })
+            })?,
+            "log" => on_thread(|| {
+                log_deeper(0);
             })?,
             "fork" => fork(),
             "chatter" => (0..50_000).for_each(|_| info!("")),
@@ -92,6 +95,13 @@ fn nest(device: Handle<dyn BlockDevice>, depth: usize) {
             warn!("{depth} deep: {error}");
         }
     }
+}
+
+/// Uses up the stack, with a record at each level.
+#[allow(unconditional_recursion, reason = "that is the point")]
+fn log_deeper(depth: u64) -> u64 {
+    info!("{depth}");
+    black_box(log_deeper(depth + 1)) + depth
 }
 
 /// Starts another of its kind, and ends.

@@ -10,12 +10,12 @@ use abi::{Class, registry, thread};
 use core::mem::forget;
 
 abi::driver!(
-    TestLiar: Bus + BlockDevice + NetworkDevice + Gpio,
+    TestLiar: Bus + BlockDevice + NetworkDevice + Gpio + Screen,
     compatible = ["arm,pl031", "lockstep,test-liar"],
     summary = "Says what can't be, or asks for too much",
     parameters = {
         /// `block`, `network`, `gpio`, `names`, `depth` or `number` of what is behind it, `thread` with a bad name, all `events`,
-        /// many a `watch`, or `probe`, which fails
+        /// many a `watch`, a record for each that a screen shows (`chatter`), or `probe`, which fails
         lie: String = "none",
     },
 );
@@ -76,6 +76,16 @@ impl Bus for TestLiar {
             _ => Vec::new(),
         }
     }
+}
+
+impl Screen for TestLiar {
+    fn write(&self, _bytes: &[u8]) {
+        if lies("chatter") {
+            warn!("it shows something");
+        }
+    }
+
+    fn draw(&self) {}
 }
 
 impl BlockDevice for TestLiar {
