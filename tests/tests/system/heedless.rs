@@ -41,6 +41,11 @@ fn callers_pay_for_what_they_do() {
 #[test]
 fn nobody_keeps_others_from_running() {
     let mut machine = machine();
+    machine.command("insmod test-heedless mode=naps");
+    let rows = machine.table("ps");
+    assert_eq!(rows.iter().filter(|row| row.contains(&"heedless".to_owned())).count(), 16, "{rows:?}");
+    assert_eq!(machine.command("rmmod test-heedless"), "");
+
     machine.command("insmod test-heedless mode=urgent");
     // The shell is less urgent.
     let rows: Vec<_> = machine.table("ps").into_iter().filter(|row| row.contains(&"heedless".to_owned())).collect();

@@ -12,7 +12,7 @@ abi::service!(
     summary = "Breaks the rules that hold for callers",
     parameters = {
         /// What it does: `keep` a lock that it takes in a call, call with one `locked`, or with `little` stack left, or `deep` in
-        /// calls; `log` ever deeper; have others wait for an `urgent` thread or for threads that start another (`fork`); log for ever (`chatter`)
+        /// calls; `log` ever deeper; have others wait for an `urgent` thread, for some that take `naps`, or for threads that start another (`fork`); log for ever (`chatter`)
         mode: String = "none",
         /// How much of the stack is left, in KiB
         room: u32 = 4,
@@ -44,6 +44,7 @@ impl Service for TestHeedless {
             "log" => on_thread(|| {
                 log_deeper(0);
             })?,
+            "naps" => (0..16).try_for_each(|_| thread::spawn_with_priority("heedless", Priority::Urgent, nap))?,
             "fork" => fork(),
             "chatter" => (0..50_000).for_each(|_| info!("")),
             _ => {}
@@ -102,6 +103,16 @@ fn nest(device: Handle<dyn BlockDevice>, depth: usize) {
 fn log_deeper(depth: u64) -> u64 {
     info!("{depth}");
     black_box(log_deeper(depth + 1)) + depth
+}
+
+/// Works, and rests for a moment now and then.
+fn nap() {
+    while time::sleep(Duration::from_micros(1)).is_ok() {
+        let start = Instant::now();
+        while Instant::now() - start < Duration::from_millis(150) {
+            black_box(());
+        }
+    }
 }
 
 /// Starts another of its kind, and ends.
